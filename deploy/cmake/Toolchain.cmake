@@ -1,0 +1,59 @@
+# Finds LibTorch and the CUDA toolkit. Both come from the project's own Python environment
+# (.toolchain/venv, made by `make setup`) unless RATCHET_LIBTORCH or CUDA_HOME name installed ones.
+# find_package(Torch) is not used: it insists on CUDA arch flags of its own and puts stray
+# directories into the run path.
+
+file(GLOB RATCHET_SITE LIST_DIRECTORIES true
+  ${PROJECT_SOURCE_DIR}/.toolchain/venv/lib/python3.*/site-packages)
+
+if(RATCHET_TORCH)
+  if(DEFINED ENV{RATCHET_LIBTORCH})
+    set(RATCHET_TORCH_ROOT $ENV{RATCHET_LIBTORCH})
+  else()
+    set(RATCHET_TORCH_ROOT ${RATCHET_SITE}/torch)
+  endif()
+  if(NOT EXISTS ${RATCHET_TORCH_ROOT}/lib/libtorch_cpu.so)
+    message(FATAL_ERROR "LibTorch is not at '${RATCHET_TORCH_ROOT}'. Run 'make setup', or set "
+      "RATCHET_LIBTORCH to a folder that holds include/ and lib/ of PyTorch 2.11.")
+  endif()
+  # Only the CPU half is linked; libtorch_cuda is loaded at run time when a GPU is there
+  # (trainer/gpu), which keeps start-up at a fifth and memory at a third on machines without one.
+  add_library(ratchet_torch INTERFACE)
+  add_library(ratchet::torch ALIAS ratchet_torch)
+  target_include_directories(ratchet_torch SYSTEM INTERFACE
+    ${RATCHET_TORCH_ROOT}/include ${RATCHET_TORCH_ROOT}/include/torch/csrc/api/include)
+  target_compile_definitions(ratchet_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
+  target_link_directories(ratchet_torch INTERFACE ${RATCHET_TORCH_ROOT}/lib)
+  target_link_libraries(ratchet_torch INTERFACE
+    ${RATCHET_TORCH_ROOT}/lib/libtorch_cpu.so ${RATCHET_TORCH_ROOT}/lib/libc10.so)
+  target_link_options(ratchet_torch INTERFACE -Wl,-rpath,${RATCHET_TORCH_ROOT}/lib)
+endif()
+
+if(RATCHET_CUDA)
+  if(DEFINED ENV{CUDA_HOME})
+    set(RATCHET_CUDA_ROOT $ENV{CUDA_HOME})
+  else()
+    set(RATCHET_CUDA_ROOT ${RATCHET_SITE}/nvidia/cu13)
+  endif()
+  if(NOT EXISTS ${RATCHET_CUDA_ROOT}/bin/nvcc)
+    message(FATAL_ERROR "nvcc is not at '${RATCHET_CUDA_ROOT}/bin'. Run 'make setup', or set "
+      "CUDA_HOME to a CUDA 13 toolkit.")
+  endif()
+  set(CMAKE_CUDA_COMPILER ${RATCHET_CUDA_ROOT}/bin/nvcc)
+  set(CUDAToolkit_ROOT ${RATCHET_CUDA_ROOT})
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 90a-real)
+  endif()
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+  enable_language(CUDA)
+  find_package(CUDAToolkit 13 REQUIRED)
+endif()
+
+find_package(Boost 1.81 REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(OpenSSL 3 REQUIRED)
+find_package(Threads REQUIRED)
+if(RATCHET_TESTS)
+  find_package(GTest REQUIRED)
+endif()
