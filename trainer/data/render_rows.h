@@ -1,0 +1,41 @@
+#pragma once
+
+// How each row of a data file is seen, for `ratchet-trainer render`.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "proto/result.h"
+#include "trainer/data/sample_encoder.h"
+
+namespace ratchet::trainer {
+
+struct RenderOptions {
+  DataFormat format = DataFormat::kAuto;
+  DataColumns columns;
+  bool add_generation_prompt = false;  // render the prompt of each row, nothing trained
+  std::optional<std::uint64_t> only_row;
+};
+
+// One training row, or a row of the file that yields none.
+struct RenderedRow {
+  std::uint64_t row = 0;   // 0-based row of the file
+  std::uint64_t line = 0;  // physical line
+  std::uint32_t part = 0;  // training pair inside the row
+  EncodedSample sample;    // when error is empty
+  std::string error;       // full sentences
+};
+
+// Calls `show` for every row in file order; `show` returns false to stop. Errors: the file cannot
+// be read, only_row is beyond its end.
+Status render_rows(const std::filesystem::path& path, const SampleEncoder& encoder,
+                   const RenderOptions& options,
+                   const std::function<bool(const RenderedRow&)>& show);
+
+// {"row": n, "line": n, "part": n, "text": ..., "ids": [...], "train": [0|1, ...]} or with "error".
+std::string rendered_json(const RenderedRow& row);
+
+}  // namespace ratchet::trainer
