@@ -1,0 +1,8 @@
+# ratchet_model_files: the file formats around a model. Builds without LibTorch.
+find_path(RATCHET_XXHASH_INCLUDE xxhash.h REQUIRED)
+
+ratchet_library(ratchet_model_files
+  digest.cc
+  dtype.cc
+  file_io.cc
+  LINK ratchet_proto OpenSSL::Crypto Threads::Threads nlohmann_json::nlohmann_json)
