@@ -5,4 +5,7 @@ ratchet_library(ratchet_model_files
   digest.cc
   dtype.cc
   file_io.cc
+  safetensors.cc
+  safetensors_file.cc
+  safetensors_layout.cc
   LINK ratchet_proto OpenSSL::Crypto Threads::Threads nlohmann_json::nlohmann_json)
