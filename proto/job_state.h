@@ -4,14 +4,16 @@
 // Pure tables: the control plane and the agent decide, these say what is possible.
 //
 //   job:
-//     queued ──> provisioning ──> training ──> completed
-//       ^  ^          │  ^         │  │  │
-//       │  │          v  │         │  │  v
-//       │  └────── recovering <──┐ │  │ paused ──> queued
-//       │             │          │ │  v
-//       └─────────────┘          └─┴ interrupted
-//     Any state that is not terminal ──> failed or cancelled. recovering ──> training is a resume.
-//     Terminal: completed, failed, cancelled.
+//     queued --> provisioning --> training --> completed
+//       ^            |  ^         ^  |  |
+//       |            v  |         |  |  +----> paused --> queued
+//       +----------- recovering --+  v
+//                        ^           |
+//                        +------ interrupted
+//     provisioning and interrupted --> recovering; recovering --> queued (no capacity),
+//     provisioning (another node) or training (resumed, on the node it has).
+//     Every state that is not terminal --> failed, cancelled. Terminal: completed, failed,
+//     cancelled.
 //
 //   attempt:
 //     offered ──> accepted ──> preparing ──> loading ──> running ──> draining ──> ended
