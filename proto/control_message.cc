@@ -13,7 +13,7 @@ namespace {
 
 constexpr DocumentLimits kLimits{.max_bytes = kMaxControlBytes, .max_depth = 8};
 constexpr IntegerRange kCount{0, std::numeric_limits<std::int64_t>::max()};
-constexpr TextRule kErrorText{.max_length = 16'384, .multiline = true};
+constexpr TextRule kErrorText{.max_length = 16'384, .kind = TextKind::kAny};
 
 std::string to_line(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);

@@ -157,7 +157,8 @@ struct Event {
 // "stage", "step", "evaluation", "checkpoint", "resume", "warning", "exit".
 std::string_view event_type(const EventBody& body);
 
-// One line without its newline, keys sorted. Invalid UTF-8 in a text is replaced by U+FFFD.
+// One line without its newline, keys sorted, at most kMaxEventBytes: long texts (4000 bytes) and
+// lists (200) are cut. Invalid UTF-8 in a text is replaced by U+FFFD.
 std::string encode_event(const Event& event);
 
 Result<Event> decode_event(std::string_view line);

@@ -1,6 +1,24 @@
 #include "proto/finding.h"
 
+#include <utility>
+
 namespace ratchet {
+
+void FindingList::add(std::string path, std::string value, std::string message) {
+  if (full()) {
+    ++more_;
+    return;
+  }
+  findings_.push_back({std::move(path), std::move(value), std::move(message)});
+}
+
+std::vector<Finding> FindingList::take() {
+  if (more_ > 0) {
+    findings_.push_back({"$", "", "has " + std::to_string(more_) + " more findings."});
+    more_ = 0;
+  }
+  return std::exchange(findings_, {});
+}
 
 std::string format_findings(const std::vector<Finding>& findings) {
   std::string out;

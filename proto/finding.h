@@ -3,6 +3,7 @@
 // What is wrong with a document, all of it at once. Decoders return Decoded<T>: a value, or
 // findings.
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,6 +18,21 @@ struct Finding {
   std::string value;    // the offending value as JSON, shortened; empty when it is missing
   std::string message;  // what is wrong and what is allowed, one sentence
   bool operator==(const Finding&) const = default;
+};
+
+// Keeps the first kMax findings and counts the rest, so that a hostile document stays cheap.
+class FindingList {
+ public:
+  static constexpr std::size_t kMax = 100;
+  void add(std::string path, std::string value, std::string message);
+  [[nodiscard]] bool empty() const { return findings_.empty(); }
+  [[nodiscard]] bool full() const { return findings_.size() >= kMax; }
+  // Ends with one finding that says how many more there were, when there were.
+  [[nodiscard]] std::vector<Finding> take();
+
+ private:
+  std::vector<Finding> findings_;
+  std::size_t more_ = 0;
 };
 
 // Exactly one of the two: a value and no finding, or at least one finding and no value.

@@ -19,7 +19,7 @@ constexpr TextRule kPathRule{.min_length = 1, .max_length = 4096};
 constexpr TextRule kNameRule{.min_length = 1, .max_length = 128};
 constexpr TextRule kTagRule{.min_length = 1, .max_length = 128};
 constexpr TextRule kClientRule{.max_length = 256};
-constexpr TextRule kNotesRule{.max_length = 65'536, .multiline = true};
+constexpr TextRule kNotesRule{.max_length = 65'536, .kind = TextKind::kParagraphs};
 constexpr TextRule kColumnRule{.min_length = 1, .max_length = 128};
 constexpr std::size_t kMaxTags = 64;
 
