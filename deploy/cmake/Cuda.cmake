@@ -1,0 +1,31 @@
+# Finds the CUDA toolkit and enables the CUDA language. In this order: CUDA_HOME, the project's own
+# Python environment (.toolchain/venv, made by `make setup`), nvcc on PATH, /usr/local/cuda.
+
+file(GLOB RATCHET_CUDA_WHEEL LIST_DIRECTORIES true
+  ${PROJECT_SOURCE_DIR}/.toolchain/venv/lib/python3.*/site-packages/nvidia/cu13)
+find_program(RATCHET_NVCC_ON_PATH nvcc)
+if(DEFINED ENV{CUDA_HOME})
+  set(RATCHET_CUDA_ROOT $ENV{CUDA_HOME})
+elseif(RATCHET_CUDA_WHEEL AND EXISTS ${RATCHET_CUDA_WHEEL}/bin/nvcc)
+  set(RATCHET_CUDA_ROOT ${RATCHET_CUDA_WHEEL})
+elseif(RATCHET_NVCC_ON_PATH)
+  get_filename_component(RATCHET_CUDA_ROOT ${RATCHET_NVCC_ON_PATH} REALPATH)
+  get_filename_component(RATCHET_CUDA_ROOT ${RATCHET_CUDA_ROOT} DIRECTORY)
+  get_filename_component(RATCHET_CUDA_ROOT ${RATCHET_CUDA_ROOT} DIRECTORY)
+else()
+  set(RATCHET_CUDA_ROOT /usr/local/cuda)
+endif()
+if(NOT EXISTS ${RATCHET_CUDA_ROOT}/bin/nvcc)
+  message(FATAL_ERROR "nvcc is not at '${RATCHET_CUDA_ROOT}/bin'. Run 'make setup', or set "
+    "CUDA_HOME to a CUDA 13 toolkit.")
+endif()
+set(CMAKE_CUDA_COMPILER ${RATCHET_CUDA_ROOT}/bin/nvcc)
+set(CUDAToolkit_ROOT ${RATCHET_CUDA_ROOT})
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 90a-real)
+endif()
+set(CMAKE_CUDA_STANDARD 20)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+enable_language(CUDA)
+find_package(CUDAToolkit 13 REQUIRED)
