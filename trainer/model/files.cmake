@@ -5,6 +5,11 @@ ratchet_library(ratchet_model_files
   digest.cc
   dtype.cc
   file_io.cc
+  json_fields.cc
+  lora_layout.cc
+  model_config.cc
+  model_tensors.cc
+  rope_config.cc
   safetensors.cc
   safetensors_file.cc
   safetensors_layout.cc
