@@ -29,6 +29,10 @@ if(RATCHET_TORCH)
   target_link_libraries(ratchet_torch INTERFACE
     ${RATCHET_TORCH_ROOT}/lib/libtorch_cpu.so ${RATCHET_TORCH_ROOT}/lib/libc10.so)
   target_link_options(ratchet_torch INTERFACE -Wl,-rpath,${RATCHET_TORCH_ROOT}/lib)
+  # at::parallel_for is a header template over OpenMP: without the flag, loops run on one thread.
+  # At run time the path above finds LibTorch's own libgomp.so.1, so that there is one thread pool.
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+  target_link_libraries(ratchet_torch INTERFACE OpenMP::OpenMP_CXX)
 endif()
 
 if(RATCHET_CUDA)
