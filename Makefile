@@ -1,0 +1,44 @@
+# The two commands of the README are `make demo` and `make test`; both do the set-up first.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test build demo test bench fuzz clean
+
+CMAKE := .toolchain/bin/cmake
+JOBS ?= $(shell nproc)
+# Builds that `make test` goes through, and what `make demo` trains (a folder and a file, or ours).
+BUILDS ?= release asan tsan fuzz
+MODEL ?=
+DATA ?=
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | \
+	  awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+setup:  ## Install what the product builds with (safe to repeat)
+	@deploy/setup.sh build
+
+setup-test:  ## Install what the tests need as well
+	@deploy/setup.sh test
+
+build: setup-test  ## Build everything in build/release: product, tests, benchmarks
+	@$(CMAKE) --preset release -DRATCHET_TESTS=ON -DRATCHET_BENCH=ON
+	@$(CMAKE) --build build/release -j $(JOBS)
+
+demo: setup  ## Train, kill, resume, compare: MODEL=folder DATA=file.jsonl take your own
+	@test -f build/release/CMakeCache.txt || \
+	  $(CMAKE) --preset release -DRATCHET_TESTS=OFF -DRATCHET_BENCH=OFF
+	@$(CMAKE) --build build/release -j $(JOBS) --target ratchet-trainer
+	@MODEL='$(MODEL)' DATA='$(DATA)' deploy/demo/demo.sh
+
+test: setup-test  ## Build and run every test: release, asan, tsan, fuzz
+	@JOBS=$(JOBS) deploy/test.sh $(BUILDS)
+
+fuzz: setup-test  ## Only the fuzz harnesses
+	@JOBS=$(JOBS) deploy/test.sh fuzz
+
+bench: build  ## Run the benchmarks of bench/; results and method lie there
+	@bench/run.sh
+
+clean:  ## Remove what was built; set-up stays
+	rm -rf build

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Builds and tests everything, one build after the other, and ends with one summary. `make test` calls
+# it after set-up.
+#
+#   deploy/test.sh [BUILD...]     default: release asan tsan fuzz
+#
+#   release  everything: unit, parity with transformers and PEFT, end to end, clang-tidy, clang-format
+#   asan     address + undefined; all but the labels parity, slow and tidy
+#   tsan     thread; what does not link LibTorch
+#   fuzz     libFuzzer harnesses (clang): their corpus, then 20 s each
+#
+# Results: build/results/BUILD. What tests print is shown when they fail. JOBS sets how many tests
+# and compilers run at once (default: the number of cores).
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+RESULTS=$ROOT/build/results
+JOBS=${JOBS:-$(nproc)}
+PATH=$ROOT/.toolchain/bin:$PATH
+cd "$ROOT"
+
+# note TITLE SECONDS_AT_START
+note() { printf '%s: %d s\n' "$1" "$((SECONDS - $2))"; }
+
+# build PRESET: configures and builds; ninja's own progress is shown on a terminal, else its end.
+build() {
+  local preset=$1 began=$SECONDS target=all
+  local -a options=()
+  if [[ $preset == release ]]; then options=(-DRATCHET_TESTS=ON -DRATCHET_BENCH=ON); fi
+  if [[ $preset == fuzz ]]; then target=ratchet_fuzz; fi
+  mkdir -p "$RESULTS/$preset"
+  cmake --preset "$preset" "${options[@]}" >"$RESULTS/$preset/configure.log" 2>&1 || {
+    cat "$RESULTS/$preset/configure.log"
+    return 1
+  }
+  if [[ -t 1 ]]; then
+    cmake --build "build/$preset" -j "$JOBS" --target "$target" -- -k 0 || return 1
+  else
+    cmake --build "build/$preset" -j "$JOBS" --target "$target" -- -k 0 \
+      >"$RESULTS/$preset/build.log" 2>&1 || {
+      grep -E -A 20 'FAILED|error:|undefined reference' "$RESULTS/$preset/build.log" | head -n 200
+      return 1
+    }
+  fi
+  note "$preset: built" "$began"
+}
+
+# run PRESET: runs the tests of one build; their outcome is read from the files that they write.
+run() {
+  local preset=$1 began=$SECONDS
+  local -a which=()
+  case $preset in
+    asan) which=(-LE '^(parity|slow|tidy)$') ;;
+    tsan) which=(-LE '^(parity|slow|tidy)$') ;;
+    fuzz) which=(-L '^fuzz$') ;;
+  esac
+  rm -rf "$RESULTS/$preset/gtest" "$RESULTS/$preset/ctest.xml"
+  mkdir -p "$RESULTS/$preset/gtest"
+  GTEST_OUTPUT="xml:$RESULTS/$preset/gtest/" GTEST_COLOR=no \
+    ctest --test-dir "build/$preset" -j "$JOBS" "${which[@]}" --output-on-failure --no-tests=error \
+    --test-output-size-passed 4000000 --test-output-size-failed 4000000 \
+    --output-junit "$RESULTS/$preset/ctest.xml" || true
+  note "$preset: tested" "$began"
+}
+
+builds=("$@")
+if ((${#builds[@]} == 0)); then builds=(release asan tsan fuzz); fi
+folders=()
+for preset in "${builds[@]}"; do
+  printf '\n== %s\n' "$preset"
+  folders+=("$RESULTS/$preset")
+  rm -f "$RESULTS/$preset/ctest.xml"
+  if build "$preset"; then run "$preset"; else printf '%s: the build failed\n' "$preset" >&2; fi
+done
+
+python3 "$ROOT/deploy/summarise_tests.py" --shared "${RATCHET_SHARED:-$ROOT/../shared}" "${folders[@]}"
