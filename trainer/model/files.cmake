@@ -5,6 +5,8 @@ ratchet_library(ratchet_model_files
   digest.cc
   dtype.cc
   file_io.cc
+  hf_folder.cc
+  shard_index.cc
   json_fields.cc
   lora_layout.cc
   model_config.cc

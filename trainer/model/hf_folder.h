@@ -84,6 +84,7 @@ class HfFolder {
 
  private:
   HfFolder() = default;
+  Status read_stop_tokens();
   Status open_shards();
   Status match_tensors();
 

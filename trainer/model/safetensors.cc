@@ -19,7 +19,7 @@ constexpr std::size_t kMaxQuoted = 120;  // a hostile name must not fill the ter
 
 Error corrupt(std::string message) { return Error{Code::kCorrupt, std::move(message)}; }
 
-std::string quoted(std::string_view name) {
+std::string quote_name(std::string_view name) {
   if (name.size() <= kMaxQuoted) return cat("'", name, "'");
   return cat("'", name.substr(0, kMaxQuoted), "...' (", name.size(), " bytes)");
 }
@@ -94,7 +94,7 @@ class HeaderSax {
       return fail("InvalidHeaderDeserialization: the key '__metadata__' stands twice.");
     }
     if (level_ == Level::kMetadata && metadata.contains(key_)) {
-      return fail(cat("InvalidHeaderDeserialization: the key ", quoted(key_),
+      return fail(cat("InvalidHeaderDeserialization: the key ", quote_name(key_),
                       " stands twice in __metadata__."));
     }
     if (level_ == Level::kEntry) return entry_key();
@@ -135,16 +135,16 @@ class HeaderSax {
 
   bool wrong(std::string_view found) {
     if (level_ == Level::kTop) {
-      return fail(cat("InvalidHeaderDeserialization: ", quoted(key_), " is ", found,
+      return fail(cat("InvalidHeaderDeserialization: ", quote_name(key_), " is ", found,
                       "; an object was expected."));
     }
     if (level_ == Level::kMetadata) {
       return fail(cat("InvalidHeaderDeserialization: __metadata__ has ", found, " under ",
-                      quoted(key_), "; it maps text to text."));
+                      quote_name(key_), "; it maps text to text."));
     }
     if (level_ == Level::kEntry || level_ == Level::kArray) {
-      return fail(cat("InvalidHeaderDeserialization: tensor ", quoted(entries.back().name), " has ",
-                      found, " in '", key_, "'."));
+      return fail(cat("InvalidHeaderDeserialization: tensor ", quote_name(entries.back().name),
+                      " has ", found, " in '", key_, "'."));
     }
     return fail(
         cat("InvalidHeaderDeserialization: the header is ", found, "; an object was expected."));
@@ -155,12 +155,13 @@ class HeaderSax {
     const bool twice = (key_ == "dtype" && entry.dtype) || (key_ == "shape" && entry.shape) ||
                        (key_ == "data_offsets" && entry.offsets);
     if (twice) {
-      return fail(cat("InvalidHeaderDeserialization: tensor ", quoted(entry.name), " has the key '",
-                      key_, "' twice."));
+      return fail(cat("InvalidHeaderDeserialization: tensor ", quote_name(entry.name),
+                      " has the key '", key_, "' twice."));
     }
     if (key_ != "dtype" && key_ != "shape" && key_ != "data_offsets") {
-      return fail(cat("InvalidHeaderDeserialization: tensor ", quoted(entry.name), " has the key ",
-                      quoted(key_), "; the format has dtype, shape and data_offsets."));
+      return fail(cat("InvalidHeaderDeserialization: tensor ", quote_name(entry.name),
+                      " has the key ", quote_name(key_),
+                      "; the format has dtype, shape and data_offsets."));
     }
     return true;
   }
@@ -168,8 +169,8 @@ class HeaderSax {
   bool complete(const RawEntry& entry) {
     if (entry.dtype && entry.shape && entry.offsets) return true;
     const char* missing = !entry.dtype ? "dtype" : !entry.shape ? "shape" : "data_offsets";
-    return fail(cat("InvalidHeaderDeserialization: tensor ", quoted(entry.name), " lacks the key '",
-                    missing, "'."));
+    return fail(cat("InvalidHeaderDeserialization: tensor ", quote_name(entry.name),
+                    " lacks the key '", missing, "'."));
   }
 
   Level level_ = Level::kStart;
@@ -183,18 +184,18 @@ Result<StoredTensor> check_entry(RawEntry&& entry) {
   StoredTensor tensor;
   const std::optional<DType> dtype = dtype_from_name(*entry.dtype);
   if (!dtype) {
-    return corrupt(cat("InvalidHeaderDeserialization: tensor ", quoted(entry.name),
-                       " has the unknown dtype ", quoted(*entry.dtype), "."));
+    return corrupt(cat("InvalidHeaderDeserialization: tensor ", quote_name(entry.name),
+                       " has the unknown dtype ", quote_name(*entry.dtype), "."));
   }
   if (entry.offsets->size() != 2) {
-    return corrupt(cat("InvalidHeaderDeserialization: tensor ", quoted(entry.name), " has ",
+    return corrupt(cat("InvalidHeaderDeserialization: tensor ", quote_name(entry.name), " has ",
                        entry.offsets->size(), " data_offsets; two are needed."));
   }
   std::uint64_t bytes = dtype_size(*dtype);
   for (const std::uint64_t dimension : *entry.shape) {
     if (dimension > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) ||
         __builtin_mul_overflow(bytes, dimension, &bytes)) {
-      return corrupt(cat("ValidationOverflow: the size of tensor ", quoted(entry.name),
+      return corrupt(cat("ValidationOverflow: the size of tensor ", quote_name(entry.name),
                          " does not fit 64 bits."));
     }
     tensor.shape.push_back(static_cast<std::int64_t>(dimension));
@@ -203,11 +204,11 @@ Result<StoredTensor> check_entry(RawEntry&& entry) {
   tensor.begin = (*entry.offsets)[0];
   tensor.end = (*entry.offsets)[1];
   if (tensor.end < tensor.begin) {
-    return corrupt(cat("InvalidOffset: tensor ", quoted(entry.name), " ends at ", tensor.end,
+    return corrupt(cat("InvalidOffset: tensor ", quote_name(entry.name), " ends at ", tensor.end,
                        ", before it begins at ", tensor.begin, "."));
   }
   if (tensor.bytes() != bytes) {
-    return corrupt(cat("TensorInvalidInfo: tensor ", quoted(entry.name), " of shape ",
+    return corrupt(cat("TensorInvalidInfo: tensor ", quote_name(entry.name), " of shape ",
                        shape_text(tensor.shape), " and dtype ", dtype_name(*dtype), " needs ",
                        bytes, " bytes; its data_offsets span ", tensor.bytes(), "."));
   }
@@ -220,7 +221,7 @@ Status check_tiling(const std::vector<StoredTensor>& tensors, std::uint64_t data
   std::uint64_t at = 0;
   for (const StoredTensor& tensor : tensors) {
     if (tensor.begin != at) {
-      return corrupt(cat("InvalidOffset: tensor ", quoted(tensor.name), " begins at byte ",
+      return corrupt(cat("InvalidOffset: tensor ", quote_name(tensor.name), " begins at byte ",
                          tensor.begin, " of the data; ", at, " was expected, so there is ",
                          tensor.begin > at ? "a hole." : "an overlap."));
     }
@@ -244,8 +245,8 @@ Status index_by_name(SafetensorsHeader& header) {
       std::adjacent_find(header.by_name.begin(), header.by_name.end(),
                          [&](std::uint32_t a, std::uint32_t b) { return name(a) == name(b); });
   if (twice != header.by_name.end()) {
-    return corrupt(
-        cat("InvalidHeaderDeserialization: the tensor ", quoted(name(*twice)), " stands twice."));
+    return corrupt(cat("InvalidHeaderDeserialization: the tensor ", quote_name(name(*twice)),
+                       " stands twice."));
   }
   return ok();
 }
