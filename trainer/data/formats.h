@@ -29,12 +29,11 @@ enum class RowKind { kText, kChat, kPromptCompletion };
 struct Row {
   RowKind kind = RowKind::kText;
   // kChat: JSON array of messages as chat templates expect it: content a string (text parts joined)
-  // or null beside tool_calls; tool arguments as objects; no weight, no null members; `developer`
-  // is written system, `function` tool. Other members pass through unchanged.
+  // or null beside tool_calls; tool arguments as objects; no null members; `developer` is written
+  // system, `function` tool; "weight": 0 on assistant turns that are not to be learned, and nowhere
+  // else. Other members pass through unchanged.
   std::string messages_json;
-  std::string tools_json;  // kChat: JSON array, or empty
-  // kChat: one per message: 1 when the message is an assistant turn to be learned, else 0.
-  std::vector<std::uint8_t> weights;
+  std::string tools_json;          // kChat: JSON array, or empty
   std::string text;                // kText
   std::string prompt, completion;  // kPromptCompletion
   std::string id;                  // row or conversation id, "" when none

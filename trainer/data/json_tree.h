@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "trainer/data/finding.h"
@@ -57,8 +58,12 @@ class JsonTree {
   friend class JsonTreeBuilder;
   std::vector<JsonNode> nodes_;  // [0] unused, [1] the root
   std::string bytes_;
-  std::vector<std::uint32_t> open_;    // builder scratch: open containers
-  std::vector<std::uint64_t> hashes_;  // builder scratch: key hashes of one object
+  struct OpenNode {
+    std::uint32_t node = 0;
+    std::uint32_t last_child = 0;
+  };
+  std::vector<OpenNode> open_;                                    // builder: containers not closed
+  std::vector<std::pair<std::uint64_t, std::uint32_t>> by_hash_;  // builder: keys of one object
   JsonFault fault_;
 };
 

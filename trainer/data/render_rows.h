@@ -13,7 +13,7 @@
 
 namespace ratchet::trainer {
 
-struct RenderOptions {
+struct RenderRowsOptions {
   DataFormat format = DataFormat::kAuto;
   DataColumns columns;
   bool add_generation_prompt = false;  // render the prompt of each row, nothing trained
@@ -32,7 +32,7 @@ struct RenderedRow {
 // Calls `show` for every row in file order; `show` returns false to stop. Errors: the file cannot
 // be read, only_row is beyond its end.
 Status render_rows(const std::filesystem::path& path, const SampleEncoder& encoder,
-                   const RenderOptions& options,
+                   const RenderRowsOptions& options,
                    const std::function<bool(const RenderedRow&)>& show);
 
 // {"row": n, "line": n, "part": n, "text": ..., "ids": [...], "train": [0|1, ...]} or with "error".

@@ -28,15 +28,11 @@ enum class DataLayout {
   kConversationDocument  // {"conversations": [row, row, ...]}: rows are the elements
 };
 
-// What the first bytes of a file say. `array_layout` etc. are decided without reading further.
+// What the first bytes of a file say.
 struct LayoutGuess {
   DataLayout layout = DataLayout::kJsonLines;
   bool utf16 = false;  // a UTF-16 byte-order mark, or NUL in every second byte
 };
-
-// Decides from the head of the file (at most 1 MiB) how rows are laid out. A file that starts with
-// '[' and whose first line is a whole JSON value is JSON Lines (of wrong rows), else an array.
-LayoutGuess guess_layout(std::string_view head);
 
 struct RawRow {
   std::uint64_t offset = 0;  // in RowBlock::bytes
@@ -76,6 +72,7 @@ class RowReader {
   // The head bytes (after the mark), at most 1 MiB, for format detection.
   [[nodiscard]] std::string_view head() const;
   [[nodiscard]] std::uint64_t file_bytes() const;
+  [[nodiscard]] std::uint64_t bytes_read() const;
 
   // Fills `block` with the next rows; false at the end of the file. Errors: reading failed, or the
   // file became shorter or longer than at open() while it was read.

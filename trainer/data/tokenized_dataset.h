@@ -102,6 +102,6 @@ Result<TokenizeReport> tokenize_file(const std::filesystem::path& path, const To
                                      const TokenizeOptions& options);
 
 // The first critical findings and the counts as one Error, for callers that stop on any.
-Error findings_error(const std::filesystem::path& path, const FindingLog& findings);
+Error data_error(const std::filesystem::path& path, const FindingLog& findings);
 
 }  // namespace ratchet::trainer
