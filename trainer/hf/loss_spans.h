@@ -3,29 +3,18 @@
 // Which bytes of a rendered conversation the loss is taken on: what the assistant wrote.
 //
 // A template with {% generation %} tags says so itself. For any other the span of every assistant
-// turn is proven from renders of the same conversation; the text of a turn is never searched for.
-// With A and B two sentinels that occur nowhere in conversation or template, for turn i:
+// turn is proven from renders of the same conversation (turn_proof.h has the rules), and where no
+// proof holds the conversation is refused with the reason. The text of a turn is never searched
+// for.
 //
-//   whole conversation, turn i said A or B     =  P + A + S    and  P + B + S
-//   conversation cut after turn i, said A or B =  P' + A + C   and  P' + B + C
-//   messages before turn i + generation prompt =  G
-//
-//  1. Both sentinels stand once, unchanged, with the same text around them.
-//  2. The turn begins where the generation prompt ends. P' must begin with G; what P' has beyond G
-//     (a space, an empty <think> block) is text that the model writes itself, and P must end with
-//     it too. It does not where a template shows a turn otherwise once later turns follow (Qwen3's
-//     stock template drops earlier <think> blocks): that is refused.
-//  3. The turn ends after the text with which both C and S begin (`<|eot_id|>`, `<|im_end|>\n`);
-//     for the last turn that is all of C. bos_token and eos_token are sentinels as well in these
-//     renders, so that a text which only closes the conversation (Phi-3's <|endoftext|>) is not
-//     mistaken for half of the next header; where a text is written out in the template, the border
-//     moves back to the beginning of a control token that it would cut.
-//  4. The true render must be P, the turn's content (at most trimmed), S.
-//
-// Tool calls: the turn is replaced as a whole by a plain one for 1 to 3, and once more with its
-// function names exchanged, which must change nothing but the turn's own bytes, and must show.
-// OpenAI's `"weight": 0` on an assistant message takes its turn out of the loss.
+// What a span holds: all that the model writes after the generation prompt, the end of its turn
+// included (Llama-3 `content<|eot_id|>`, ChatML `content<|im_end|>\n`, Phi-3 `content<|end|>\n` and
+// after the last turn its <|endoftext|>); headers never. OpenAI's `"weight": 0` on an assistant
+// message takes its turn out of the loss.
 
+#include <cstdint>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 

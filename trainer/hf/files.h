@@ -1,0 +1,20 @@
+#pragma once
+
+// Small files of a tokenizer folder, and digests of texts. Private to this room.
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "proto/result.h"
+
+namespace ratchet::trainer {
+
+// Reads a whole regular file of at most `max_bytes`. kNotFound, kIo, kCorrupt (too long).
+Result<std::string> read_small_file(const std::filesystem::path& path, size_t max_bytes);
+
+// Lower-case hex of the SHA-256 of `bytes`.
+std::string sha256_hex(std::string_view bytes);
+
+}  // namespace ratchet::trainer
