@@ -14,8 +14,11 @@
 // by an older checkpoint: the load is refused. V7 is tensors_digest() on what is on the GPU, V8 is
 // witness.h. Peak memory: the caller's arenas and one 16 MiB chunk.
 
+#include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "proto/events.h"
@@ -36,8 +39,9 @@ struct Expectations {
   std::optional<Identity> identity;     // empty: V5 is skipped (inspect)
   std::string recipe;                   // canonical JobSpec text of now
   std::optional<EnvFingerprint> env;    // empty: V6 is skipped
-  // Hash of the manifest by another authority (a control plane's row); empty: none.
-  std::string manifest_sha256;
+  // SHA-256 of manifests by step, from another authority (a control plane's rows). A step that is
+  // not in it is not compared.
+  std::map<std::uint64_t, std::string> known_manifests;
   std::uint64_t newest_step = UINT64_MAX;  // checkpoints after this step are not looked at
 };
 

@@ -22,6 +22,11 @@ inline constexpr std::string_view kFullModelName = "model.safetensors";
 inline constexpr std::string_view kOptimizerName = "optimizer.safetensors";
 inline constexpr std::string_view kTrainerStateName = "trainer_state.json";
 
+// Tensors of optimizer.safetensors.
+inline constexpr std::string_view kExpAvgName = "adamw.exp_avg";       // F32 [arena_size]
+inline constexpr std::string_view kExpAvgSqName = "adamw.exp_avg_sq";  // F32 [arena_size]
+inline constexpr std::string_view kStepTensorName = "adamw.step";      // I64 [1]
+
 inline constexpr std::string_view kTmpPrefix = ".tmp-";
 inline constexpr std::string_view kAsidePrefix = ".aside-";
 

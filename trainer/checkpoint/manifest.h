@@ -50,6 +50,8 @@ struct EnvFingerprint {
 
 char resume_class_letter(ResumeClass c);  // 'A', 'B', 'C'; the classes are in proto/events.h
 
+inline constexpr std::size_t kMaxReasons = 64;
+
 struct Exactness {
   ResumeClass cls = ResumeClass::kBitExact;  // of the chain of resumes up to this checkpoint
   std::vector<std::string> reasons;

@@ -57,6 +57,7 @@ struct TrainerState {
   double last_grad_norm = 0;  // of step `step`, before clipping
   std::optional<BestMetric> best;
 
+  std::uint64_t evaluated_step = 0;  // last step whose validation loss is in the fields around
   std::uint64_t evaluations_without_improvement = 0;
   std::optional<double> early_stop_reference;  // loss that an evaluation must beat
   std::vector<double> recent_losses;           // of the plateau rule, oldest first; bounded by it
