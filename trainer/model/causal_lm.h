@@ -20,8 +20,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "trainer/model/hf_folder.h"
@@ -88,6 +90,9 @@ class CausalLm {
 
  private:
   CausalLm(ModelConfig config, at::Device device, at::ScalarType dtype);
+  // Asks `weight` for each tensor by its Hugging Face name, once.
+  static CausalLm build(const ModelConfig& config, at::Device device, at::ScalarType dtype,
+                        const std::function<at::Tensor(const std::string&)>& weight);
   [[nodiscard]] std::shared_ptr<BatchContext> upload(const PackedBatch& batch, Phase phase) const;
   // Final hidden states after the last norm, of all tokens or of the chosen rows.
   [[nodiscard]] at::Tensor hidden(const std::shared_ptr<BatchContext>& context) const;

@@ -2,7 +2,6 @@
 ratchet_torch_library(ratchet_model
   causal_lm.cc
   decoder_layer.cc
-  evaluate.cc
   generate.cc
   merge.cc
   param_arena.cc
