@@ -2,6 +2,7 @@
 find_path(RATCHET_XXHASH_INCLUDE xxhash.h REQUIRED)
 
 ratchet_library(ratchet_model_files
+  adapter_config.cc
   digest.cc
   dtype.cc
   file_io.cc
@@ -11,6 +12,8 @@ ratchet_library(ratchet_model_files
   lora_layout.cc
   model_config.cc
   model_tensors.cc
+  peft_folder.cc
+  peft_names.cc
   rope_config.cc
   safetensors.cc
   safetensors_file.cc

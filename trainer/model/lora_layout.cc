@@ -142,6 +142,7 @@ Result<LoraLayout> make_lora_layout(const ModelConfig& config, const LoraLayoutA
   layout.rank = args.rank;
   layout.alpha = args.alpha;
   layout.rslora = args.rslora;
+  layout.layer_count = config.layer_count;
   for (const LoraSite& site : sites) {
     if (site.layer < 0 || site.layer >= config.layer_count) {
       return refuse(cat("Layer ", site.layer, " cannot be adapted: the model has ",

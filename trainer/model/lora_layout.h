@@ -82,6 +82,7 @@ struct LoraLayout {
   std::int64_t rank = 0;
   double alpha = 0.0;
   bool rslora = false;
+  std::int64_t layer_count = 0;       // of the base model
   std::vector<LoraAdapter> adapters;  // by layer, then in forward order
   ArenaLayout arena;                  // names are PEFT's, base_model.model.model.layers....
 

@@ -35,6 +35,8 @@ class PeftFolder {
 
  private:
   explicit PeftFolder(SafetensorsFile file) : file_(std::move(file)) {}
+  Status match(const ModelConfig& base);
+  void note_differences(const std::string& prefix, const std::string& adapter);
 
   AdapterConfig config_;
   LoraLayout layout_;
