@@ -21,7 +21,8 @@ import sys
 import xml.etree.ElementTree as ET
 
 COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
-UNITTEST = re.compile(r"^(\S+) \(\S+\).*? \.\.\. (ok|FAIL|ERROR|expected failure|skipped '(.*)')$")
+# A case with a docstring takes two lines; the outcome stands at the end of the second.
+UNITTEST = re.compile(r"^(.*?) \.\.\. (ok|FAIL|ERROR|expected failure|skipped ['\"](.*)['\"])$")
 SKIP_LINE = re.compile(r"^SKIP ([^:]+): (.+)$")
 ALLOWED_SKIP = "no GPU"
 
