@@ -47,6 +47,10 @@ class MessageDecoder {
   void decode(DecodedTurns& out) {
     if (message_.type != JsonType::kObject) {
       report(Rule::kWrongType, "", "The message is not an object.", &message_);
+      if (options_.want_json) {
+        if (!out.json.empty()) out.json += ',';
+        tree_.write(message_, out.json);
+      }
       return;
     }
     const RoleName* role = decode_role();
@@ -54,19 +58,10 @@ class MessageDecoder {
     Turn& turn = out.turns.emplace_back();
     turn.role = role == nullptr ? Role::kUnknown : role->role;
     turn.learned = decode_weight(assistant) && assistant && options_.learn;
-    std::string* json = options_.want_json ? &out.json : nullptr;
-    if (json != nullptr) {
-      if (!json->empty()) *json += ',';
-      *json += "{\"role\":";
-      append_json_string(role == nullptr ? "" : role->written, *json);
-    }
-    decode_calls(assistant, turn, json);
-    decode_content(turn, json);
+    decode_calls(assistant, turn, out);
+    decode_content(turn, out);
     decode_result_id(turn);
-    if (json == nullptr) return;
-    copy_rest(*json);
-    if (assistant && !turn.learned) *json += ",\"weight\":0";
-    *json += '}';
+    if (options_.want_json) write_message(assistant && !turn.learned, out.json);
   }
 
  private:
@@ -113,7 +108,7 @@ class MessageDecoder {
     return literal != "0";
   }
 
-  void decode_calls(bool assistant, Turn& turn, std::string* json) {
+  void decode_calls(bool assistant, Turn& turn, DecodedTurns& out) {
     const JsonNode* calls = find_present(tree_, message_, "tool_calls");
     const JsonNode* call = find_present(tree_, message_, "function_call");
     const JsonNode* either = calls != nullptr ? calls : call;
@@ -121,56 +116,44 @@ class MessageDecoder {
     if (!assistant) {
       report(Rule::kBadToolCall, calls != nullptr ? "tool_calls" : "function_call",
              "A message that is no assistant turn makes a tool call.", either);
-      return;
-    }
-    if (json != nullptr) *json += ",\"tool_calls\":";
-    if (calls == nullptr) {
-      if (json != nullptr) *json += "[{\"type\":\"function\",\"function\":";
-      decode_function(context_, *call, path("function_call"), json);
-      if (json != nullptr) *json += "}]";
+    } else if (calls == nullptr) {
       turn.call_ids.emplace_back();
       turn.has_calls = true;
-      return;
-    }
-    if (calls->type != JsonType::kArray) {
+      out.has_string_arguments |= decode_function(context_, *call, path("function_call"));
+    } else if (calls->type != JsonType::kArray) {
       report(Rule::kWrongType, "tool_calls", "The tool calls are not a list.", calls);
     } else if (calls->children == 0) {
       report(Rule::kEmptyArray, "tool_calls", "The list of tool calls is empty.", calls);
     } else {
-      decode_tool_calls(context_, *calls, path(""), json, turn.call_ids);
       turn.has_calls = true;
+      out.has_string_arguments |= decode_tool_calls(context_, *calls, path(""), turn.call_ids);
     }
   }
 
-  void decode_content(Turn& turn, std::string* json) {
+  void decode_content(Turn& turn, DecodedTurns& out) {
     const JsonNode* content = find_present(tree_, message_, "content");
-    if (json != nullptr) *json += ",\"content\":";
     if (content == nullptr) {
-      if (json != nullptr) *json += "null";
       if (!turn.has_calls) report(Rule::kMissingField, "content", "The message has no content.");
       return;
     }
-    std::string joined;
-    std::string_view text;
-    if (content->type == JsonType::kString) {
-      text = tree_.text(*content);
-    } else if (content->type == JsonType::kArray) {
-      joined = join_parts(*content);
-      text = joined;
+    if (content->type == JsonType::kArray) {
+      out.has_parts = true;
+      turn.has_text = check_parts(*content);
+    } else if (content->type == JsonType::kString) {
+      turn.has_text = !tree_.text(*content).empty();
     } else {
       report(Rule::kWrongType, "content", "The content is neither a string nor a list of parts.",
              content);
       return;
     }
-    turn.has_text = !text.empty();
-    if (json != nullptr) append_json_string(text, *json);
-    if (text.empty() && !turn.has_calls) {
+    if (!turn.has_text && !turn.has_calls) {
       report(Rule::kEmptyContent, "content", "The content is empty.");
     }
   }
 
-  std::string join_parts(const JsonNode& parts) {
-    std::string joined;
+  // True when one of the parts holds text.
+  bool check_parts(const JsonNode& parts) {
+    bool has_text = false;
     if (parts.children == 0) {
       report(Rule::kEmptyArray, "content", "The list of content parts is empty.", &parts);
     }
@@ -184,12 +167,12 @@ class MessageDecoder {
         report(Rule::kUnsupportedPart, place, "The content part is not text.", type);
       } else if (const JsonNode* text = find_present(tree_, *part, "text");
                  text != nullptr && text->type == JsonType::kString) {
-        joined += tree_.text(*text);
+        has_text = has_text || !tree_.text(*text).empty();
       } else {
         report(Rule::kWrongType, place + ".text", "The text of the part is not a string.", part);
       }
     }
-    return joined;
+    return has_text;
   }
 
   void decode_result_id(Turn& turn) {
@@ -202,19 +185,43 @@ class MessageDecoder {
     turn.result_id = tree_.text(*id);
   }
 
-  void copy_rest(std::string& json) const {
+  void write_message(bool left_out, std::string& json) const {
+    if (!json.empty()) json += ',';
+    json += '{';
+    bool first = true;
+    const auto write_key = [&](std::string_view key) {
+      if (!first) json += ',';
+      first = false;
+      append_json_string(key, json);
+      json += ':';
+    };
+    const bool has_calls = find_present(tree_, message_, "tool_calls") != nullptr;
     for (const JsonNode* member = tree_.first(message_); member != nullptr;
          member = tree_.next(*member)) {
       const std::string_view key = tree_.key(*member);
-      if (member->type == JsonType::kNull || key == "role" || key == "content" || key == "weight" ||
-          key == "tool_calls" || key == "function_call") {
+      if (key == "weight" || (member->type == JsonType::kNull && key != "content")) continue;
+      if (key == "function_call" && !has_calls) {
+        write_key("tool_calls");
+        json += "[{\"type\":\"function\",\"function\":";
+        tree_.write(*member, json);
+        json += "}]";
         continue;
       }
-      json += ',';
-      append_json_string(key, json);
-      json += ':';
-      tree_.write(*member, json);
+      write_key(key);
+      const RoleName* role = key == "role" && member->type == JsonType::kString
+                                 ? find_role(tree_.text(*member))
+                                 : nullptr;
+      if (role != nullptr) {
+        append_json_string(role->written, json);
+      } else {
+        tree_.write(*member, json);
+      }
     }
+    if (left_out) {
+      write_key("weight");
+      json += '0';
+    }
+    json += '}';
   }
 
   RowContext& context_;
@@ -324,6 +331,15 @@ Row new_row(const RowContext& context, RowKind kind) {
   return row;
 }
 
+Row chat_row(const RowContext& context, const DecodedTurns& decoded, std::string tools) {
+  Row row = new_row(context, RowKind::kChat);
+  row.messages_json = "[" + decoded.json + "]";
+  row.tools_json = std::move(tools);
+  row.has_parts = decoded.has_parts;
+  row.has_string_arguments = decoded.has_string_arguments;
+  return row;
+}
+
 void append_message(std::string_view role, std::string_view content, std::string& json) {
   if (!json.empty()) json += ',';
   json += "{\"role\":";
@@ -333,20 +349,22 @@ void append_message(std::string_view role, std::string_view content, std::string
   json += '}';
 }
 
-std::uint32_t decode_chat(RowContext& context, std::vector<Row>* rows) {
-  const JsonNode* list = required_list(context, "messages");
+std::uint32_t decode_chat(RowContext& context, std::vector<Row>* rows, RowDecoder::Take take) {
   const bool want_json = rows != nullptr;
   std::string tools = decode_tools(context, want_json);
+  const JsonNode* list = required_list(context, "messages");
+  const bool whole_lists = take == RowDecoder::Take::kWholeLists;
+  if (list == nullptr && whole_lists) {
+    list = context.tree.find(context.tree.root(), "messages");  // an empty list, perhaps
+    if (list != nullptr && list->type != JsonType::kArray) list = nullptr;
+  }
   if (list == nullptr) return 0;
   DecodedTurns decoded;
   decoded.turns.reserve(list->children);
   decode_messages(context, *list, "messages", {want_json, true}, decoded);
   check_turns(context, decoded.turns, "messages");
-  if (want_json && context.good()) {
-    Row row = new_row(context, RowKind::kChat);
-    row.messages_json = "[" + decoded.json + "]";
-    row.tools_json = std::move(tools);
-    rows->push_back(std::move(row));
+  if (want_json && (context.good() || whole_lists)) {
+    rows->push_back(chat_row(context, decoded, std::move(tools)));
   }
   return 1;
 }

@@ -87,6 +87,7 @@ enum class Rule : std::uint8_t {
   kNoTrainableToken,
   kDuplicateRow,
   kControlTokenText,
+  kStringArguments,
   kRenderFailed,
 };
 inline constexpr std::size_t kRuleCount = static_cast<std::size_t>(Rule::kRenderFailed) + 1;

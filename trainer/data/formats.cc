@@ -157,7 +157,7 @@ RowDecoder::RowDecoder(DataFormat format, DataColumns columns)
     : format_(format), columns_(std::move(columns)) {}
 
 RowDecoder::Outcome RowDecoder::decode(const JsonTree& tree, RowPlace place, FindingLog& log,
-                                       std::vector<Row>* rows) const {
+                                       std::vector<Row>* rows, Take take) const {
   RowContext context(tree, place, log);
   Outcome outcome;
   outcome.id = row_id(tree);
@@ -165,7 +165,7 @@ RowDecoder::Outcome RowDecoder::decode(const JsonTree& tree, RowPlace place, Fin
   if (!check_format(context, format_, columns_)) return outcome;
   switch (format_) {
     case DataFormat::kChat:
-      outcome.samples = decode_chat(context, rows);
+      outcome.samples = decode_chat(context, rows, take);
       break;
     case DataFormat::kShareGpt:
       outcome.samples = decode_sharegpt(context, rows);

@@ -28,17 +28,19 @@ enum class RowKind { kText, kChat, kPromptCompletion };
 // One training row in the form that the encoder takes.
 struct Row {
   RowKind kind = RowKind::kText;
-  // kChat: JSON array of messages as chat templates expect it: content a string (text parts joined)
-  // or null beside tool_calls; tool arguments as objects; no null members; `developer` is written
-  // system, `function` tool; "weight": 0 on assistant turns that are not to be learned, and nowhere
-  // else. Other members pass through unchanged.
+  // kChat: the JSON array of messages, as it stands in the file, because that is what transformers
+  // gives a template. Only these are changed: null members other than content are left out, role
+  // `developer` is written system and `function` tool, a deprecated function_call is written as a
+  // tool call, and "weight": 0 stands on assistant turns that are not learned and nowhere else.
   std::string messages_json;
   std::string tools_json;          // kChat: JSON array, or empty
   std::string text;                // kText
   std::string prompt, completion;  // kPromptCompletion
   std::string id;                  // row or conversation id, "" when none
   RowPlace place;
-  std::uint32_t part = 0;  // number of the training pair inside the row; 0 else
+  std::uint32_t part = 0;             // number of the training pair inside the row; 0 else
+  bool has_parts = false;             // a content is a list of parts
+  bool has_string_arguments = false;  // the arguments of a tool call are a string
 };
 
 // The format that one parsed row looks like, kAuto when like none. Columns that differ from the
@@ -50,10 +52,13 @@ DataFormat recognise_format(const JsonTree& tree, const DataColumns& columns);
 DataFormat detect_format(std::string_view head, DataLayout layout, const DataColumns& columns);
 
 // Checks one parsed row of `format` and, when `rows` is not null, appends its training rows.
-// All faults go to `log`. A row with a critical finding yields nothing. Const methods are
-// thread-safe.
+// All faults go to `log`. Const methods are thread-safe.
 class RowDecoder {
  public:
+  enum class Take {
+    kGoodRows,    // a row with a critical finding yields nothing
+    kWholeLists,  // a chat row yields its messages whatever is wrong with them (`render`)
+  };
   struct Outcome {
     bool good = false;          // no critical finding in this row
     std::uint32_t samples = 0;  // training rows of a good row
@@ -62,8 +67,8 @@ class RowDecoder {
 
   // `format` is not kAuto.
   RowDecoder(DataFormat format, DataColumns columns);
-  Outcome decode(const JsonTree& tree, RowPlace place, FindingLog& log,
-                 std::vector<Row>* rows) const;
+  Outcome decode(const JsonTree& tree, RowPlace place, FindingLog& log, std::vector<Row>* rows,
+                 Take take = Take::kGoodRows) const;
   [[nodiscard]] DataFormat format() const { return format_; }
 
  private:

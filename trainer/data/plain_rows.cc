@@ -52,10 +52,7 @@ void decode_lists(RowContext& context, const Column& prompt, const Column& compl
   std::string tools = decode_tools(context, want_json);
   check_turns(context, decoded.turns, completion.name);
   if (!want_json || !context.good()) return;
-  Row row = new_row(context, RowKind::kChat);
-  row.messages_json = "[" + decoded.json + "]";
-  row.tools_json = std::move(tools);
-  rows->push_back(std::move(row));
+  rows->push_back(chat_row(context, decoded, std::move(tools)));
 }
 
 void check_texts(RowContext& context, const Column& prompt, const Column& completion) {

@@ -16,7 +16,7 @@
 
 namespace ratchet::trainer {
 
-std::uint32_t decode_chat(RowContext& context, std::vector<Row>* rows);
+std::uint32_t decode_chat(RowContext& context, std::vector<Row>* rows, RowDecoder::Take take);
 std::uint32_t decode_sharegpt(RowContext& context, std::vector<Row>* rows);
 std::uint32_t decode_columns(RowContext& context, const DataColumns& columns,
                              std::vector<Row>* rows);
@@ -38,6 +38,8 @@ ColumnPair columns_of(const JsonTree& tree, const DataColumns& columns);
 struct DecodedTurns {
   std::vector<Turn> turns;
   std::string json;  // the elements, comma-separated; filled when wanted
+  bool has_parts = false;
+  bool has_string_arguments = false;
 };
 
 struct MessageOptions {
@@ -64,8 +66,11 @@ std::string member_path(std::string_view place, std::string_view key);
 // The tools of a row as a JSON array: an array, or a string that holds one. Faults are reported.
 std::string decode_tools(RowContext& context, bool want_json);
 
-// A chat row without its messages: id, place, kind.
+// A row with its kind, id and place.
 Row new_row(const RowContext& context, RowKind kind);
+
+// A chat row of the decoded messages.
+Row chat_row(const RowContext& context, const DecodedTurns& decoded, std::string tools);
 
 // Appends {"role": role, "content": content} to a comma-separated list.
 void append_message(std::string_view role, std::string_view content, std::string& json);

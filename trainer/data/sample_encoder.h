@@ -8,15 +8,14 @@
 //                     them); a token is trained when it overlaps the span of a learned assistant
 //                     turn
 //  prompt_completion  with a template: as a chat of user and assistant. Without: bos + prompt +
-//                     separator + completion + eos; completion and eos are trained. The separator
-//                     is one newline, or nothing when white space is there already
+//                     separator + completion + eos, where completion and eos are trained; the
+//                     separator is one newline, or nothing where white space stands already
 //  text               bos + text + eos, all trained
 //
-// bos and eos are written when the tokenizer names them. The first token of a sample is never
+// bos and eos are written where the tokenizer names them. The first token of a sample is never
 // trained: nothing predicts it.
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,16 +23,29 @@
 #include "proto/result.h"
 #include "trainer/data/finding.h"
 #include "trainer/data/formats.h"
+#include "trainer/hf/chat_template.h"
+#include "trainer/hf/tokenizer.h"
 
 namespace ratchet::trainer {
-
-class Tokenizer;
-class ChatTemplate;
 
 struct EncodedSample {
   std::string text;  // what was encoded, without bos and eos that were added as ids
   std::vector<std::int32_t> ids;
   std::vector<std::uint8_t> train;  // one per id, 0 or 1
+};
+
+// A sample for people to look at. Where the template renders the row and only the loss cannot be
+// placed, the text and ids are there, train is empty and `fault` is the reason.
+struct SampleView {
+  EncodedSample sample;
+  std::string fault;
+};
+
+// A thing that a row does which is allowed and seldom meant.
+struct RowDoubt {
+  Rule rule = Rule::kControlTokenText;
+  std::string message;
+  std::string current;
 };
 
 // Const methods are thread-safe. Tokenizer and template must outlive it.
@@ -42,20 +54,28 @@ class SampleEncoder {
   // `chat_template` null: chat rows are refused with a sentence that says how to name one.
   SampleEncoder(const Tokenizer& tokenizer, const ChatTemplate* chat_template);
 
-  // Errors: no template for a chat row, a template that raises or whose spans cannot be proven,
-  // text that the tokenizer refuses. The message names neither row nor line.
+  // Errors: no template for a chat row; a template that raises, whose spans cannot be proven, or
+  // that writes a list of content parts as a list; text that the tokenizer refuses. The message
+  // names neither row nor line.
   [[nodiscard]] Result<EncodedSample> encode(const Row& row) const;
 
-  // The text of one chat row as the model is asked (add_generation_prompt), and its ids; nothing is
-  // trained. Text rows: bos + text. Prompt/completion rows: the prompt alone.
-  [[nodiscard]] Result<EncodedSample> encode_prompt(const Row& row) const;
+  // The same for `render`: also rows without a reply, and with `add_generation_prompt` what the
+  // template writes to ask for the next one. Errors: the row cannot be rendered or encoded.
+  [[nodiscard]] Result<SampleView> view(const Row& row, bool add_generation_prompt) const;
 
-  // Texts of control tokens that occur inside the data of `row`, the first one; "" when none.
-  [[nodiscard]] std::string control_text_in(const Row& row) const;
+  // Control tokens spelled inside the data; tool arguments that the template quotes twice.
+  [[nodiscard]] std::vector<RowDoubt> doubts(const Row& row) const;
 
  private:
+  [[nodiscard]] Result<EncodedSample> encode_text(const Row& row) const;
+  [[nodiscard]] Result<EncodedSample> encode_pair(const Row& row) const;
+  [[nodiscard]] Result<EncodedSample> encode_chat(const Row& row) const;
+  [[nodiscard]] Status check_parts(const Row& row, const std::string& rendered) const;
+  void add_bos_eos(EncodedSample& sample) const;
+
   const Tokenizer& tokenizer_;
   const ChatTemplate* template_;
+  std::vector<std::string> control_texts_;  // special tokens of the tokenizer, as text
 };
 
 }  // namespace ratchet::trainer

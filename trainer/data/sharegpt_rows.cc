@@ -57,7 +57,7 @@ class TurnDecoder {
       if (speaker->word == "function_call") {
         turn.has_calls = true;
         turn.call_ids.emplace_back();
-        append_call(*value, want_json ? &out.json : nullptr);
+        append_call(*value, want_json ? &out : nullptr);
       } else if (want_json) {
         append_message(speaker->written, tree_.text(*value), out.json);
       }
@@ -110,13 +110,13 @@ class TurnDecoder {
     return value;
   }
 
-  void append_call(const JsonNode& value, std::string* json) {
-    if (json != nullptr) {
-      if (!json->empty()) *json += ',';
-      *json += R"({"role":"assistant","content":null,"tool_calls":[{"type":"function","function":)";
-    }
-    decode_function_text(context_, value, place() + ".value", json);
-    if (json != nullptr) *json += "}]}";
+  void append_call(const JsonNode& value, DecodedTurns* out) {
+    const std::string function = decode_function_text(context_, value, place() + ".value");
+    if (out == nullptr) return;
+    if (!out->json.empty()) out->json += ',';
+    out->json +=
+        R"({"role":"assistant","content":null,"tool_calls":[{"type":"function","function":)";
+    out->json += function + "}]}";
   }
 
   RowContext& context_;
@@ -156,10 +156,7 @@ std::uint32_t decode_sharegpt(RowContext& context, std::vector<Row>* rows) {
   }
   check_turns(context, decoded.turns, kList);
   if (want_json && context.good()) {
-    Row row = new_row(context, RowKind::kChat);
-    row.messages_json = "[" + decoded.json + "]";
-    row.tools_json = std::move(tools);
-    rows->push_back(std::move(row));
+    rows->push_back(chat_row(context, decoded, std::move(tools)));
   }
   return 1;
 }

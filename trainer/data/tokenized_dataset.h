@@ -48,6 +48,7 @@ class TokenizedDataset {
   // Copies the named samples, ascending or not.
   [[nodiscard]] TokenizedDataset subset(std::span<const std::uint64_t> samples) const;
 
+  // At most 2^32 - 1 tokens a sample.
   void append(const EncodedSample& sample, const SampleOrigin& origin);
 
  private:

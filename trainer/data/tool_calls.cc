@@ -12,66 +12,77 @@ void bad_call(RowContext& context, std::string_view place, std::string_view mess
       value);
 }
 
-// Writes the arguments of a call as an object. `tree` is the one that holds `arguments`.
-bool append_arguments(const JsonTree& tree, const JsonNode& arguments, std::string* json) {
-  if (arguments.type == JsonType::kObject) {
-    if (json != nullptr) tree.write(arguments, *json);
-    return true;
+// The arguments of a call: an object, or a string that holds one.
+struct Arguments {
+  const JsonTree* tree = nullptr;  // nullptr: neither
+  const JsonNode* node = nullptr;
+  bool is_string = false;
+};
+
+// `inner` holds the parsed string where the arguments are one.
+Arguments read_arguments(const JsonTree& tree, const JsonNode& call, JsonTree& inner) {
+  const JsonNode* node = find_present(tree, call, "arguments");
+  if (node == nullptr) return {};
+  if (node->type == JsonType::kObject) return {&tree, node, false};
+  if (node->type != JsonType::kString || !inner.parse(tree.text(*node)) ||
+      inner.root().type != JsonType::kObject) {
+    return {};
   }
-  if (arguments.type != JsonType::kString) return false;
-  JsonTree inner;
-  if (!inner.parse(tree.text(arguments)) || inner.root().type != JsonType::kObject) return false;
-  if (json != nullptr) inner.write(inner.root(), *json);
-  return true;
+  return {&inner, &inner.root(), true};
 }
 
-// `shown` is the node of the row to show, for `tree` may be that of a nested text.
-void append_function(RowContext& context, const JsonTree& tree, const JsonNode& call,
-                     std::string_view place, const JsonNode& shown, std::string* json) {
+// "" when the call is as it should be, else what is wrong with it.
+std::string_view call_fault(const JsonTree& tree, const JsonNode& call,
+                            const Arguments& arguments) {
+  if (call.type != JsonType::kObject) return "The call is not an object.";
   const JsonNode* name = find_present(tree, call, "name");
   if (name == nullptr || name->type != JsonType::kString || tree.text(*name).empty()) {
-    bad_call(context, place, "The call has no function name.", &shown);
-    return;
+    return "The call has no function name.";
   }
-  if (json != nullptr) {
-    *json += "{\"name\":";
-    append_json_string(tree.text(*name), *json);
-    *json += ",\"arguments\":";
+  if (arguments.tree == nullptr) {
+    return "The arguments of the call are neither a JSON object nor a string that holds one.";
   }
-  const JsonNode* arguments = find_present(tree, call, "arguments");
-  if (arguments == nullptr || !append_arguments(tree, *arguments, json)) {
-    bad_call(context, place,
-             "The arguments of the call are neither a JSON object nor a string that holds one.",
-             &shown);
-    return;
-  }
-  if (json != nullptr) *json += '}';
+  return "";
 }
 
 }  // namespace
 
-void decode_function(RowContext& context, const JsonNode& call, std::string_view place,
-                     std::string* json) {
-  append_function(context, context.tree, call, place, call, json);
-}
-
-void decode_function_text(RowContext& context, const JsonNode& text, std::string_view place,
-                          std::string* json) {
+bool decode_function(RowContext& context, const JsonNode& call, std::string_view place) {
   JsonTree inner;
-  if (!inner.parse(context.tree.text(text)) || inner.root().type != JsonType::kObject) {
-    bad_call(context, place, "The text of a function_call turn is not a JSON object.", &text);
-    return;
-  }
-  append_function(context, inner, inner.root(), place, text, json);
+  const Arguments arguments = read_arguments(context.tree, call, inner);
+  const std::string_view fault = call_fault(context.tree, call, arguments);
+  if (!fault.empty()) bad_call(context, place, fault, &call);
+  return arguments.is_string;
 }
 
-void decode_tool_calls(RowContext& context, const JsonNode& calls, std::string_view path,
-                       std::string* json, std::vector<std::string_view>& ids) {
+std::string decode_function_text(RowContext& context, const JsonNode& text,
+                                 std::string_view place) {
+  JsonTree tree;
+  if (!tree.parse(context.tree.text(text))) {
+    bad_call(context, place, "The text of a function_call turn is not JSON.", &text);
+    return {};
+  }
+  JsonTree inner;
+  const Arguments arguments = read_arguments(tree, tree.root(), inner);
+  const std::string_view fault = call_fault(tree, tree.root(), arguments);
+  if (!fault.empty()) {
+    bad_call(context, place, fault, &text);
+    return {};
+  }
+  std::string json = "{\"name\":";
+  append_json_string(tree.text(*tree.find(tree.root(), "name")), json);
+  json += ",\"arguments\":";
+  arguments.tree->write(*arguments.node, json);
+  return json + "}";
+}
+
+bool decode_tool_calls(RowContext& context, const JsonNode& calls, std::string_view path,
+                       std::vector<std::string_view>& ids) {
   const JsonTree& tree = context.tree;
-  if (json != nullptr) *json += '[';
+  bool string_arguments = false;
   std::size_t index = 0;
   for (const JsonNode* call = tree.first(calls); call != nullptr; call = tree.next(*call)) {
-    const std::string place = cat(path, ".tool_calls[", index, "]");
+    const std::string place = cat(path, ".tool_calls[", index++, "]");
     const JsonNode* function = find_present(tree, *call, "function");
     const JsonNode* id = find_present(tree, *call, "id");
     const bool has_id = id != nullptr && id->type == JsonType::kString;
@@ -80,23 +91,11 @@ void decode_tool_calls(RowContext& context, const JsonNode& calls, std::string_v
       bad_call(context, place, "The tool call has no object 'function'.", call);
     } else if (id != nullptr && !has_id) {
       bad_call(context, place, "The id of the tool call is not a string.", call);
-    } else {
-      if (json != nullptr) {
-        if (index > 0) *json += ',';
-        *json += '{';
-        if (has_id) {
-          *json += "\"id\":";
-          append_json_string(tree.text(*id), *json);
-          *json += ',';
-        }
-        *json += "\"type\":\"function\",\"function\":";
-      }
-      decode_function(context, *function, place + ".function", json);
-      if (json != nullptr) *json += '}';
+    } else if (decode_function(context, *function, place + ".function")) {
+      string_arguments = true;
     }
-    ++index;
   }
-  if (json != nullptr) *json += ']';
+  return string_arguments;
 }
 
 }  // namespace ratchet::trainer

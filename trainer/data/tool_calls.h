@@ -1,7 +1,6 @@
 #pragma once
 
-// Tool calls of an assistant turn: checked, and written with their arguments as an object, which is
-// what chat templates expect.
+// Tool calls of an assistant turn: their checks, and the ShareGPT spelling of one.
 
 #include <string>
 #include <string_view>
@@ -11,18 +10,18 @@
 
 namespace ratchet::trainer {
 
-// `calls`: the member tool_calls, an array with elements. Appends a JSON array to `json` (when not
-// null) and the id of each call to `ids`. `path` is the path of the turn.
-void decode_tool_calls(RowContext& context, const JsonNode& calls, std::string_view path,
-                       std::string* json, std::vector<std::string_view>& ids);
+// `calls`: the member tool_calls, an array with elements. Appends the id of each call to `ids` (""
+// for a call without). `path` is the path of the turn. True when a call has its arguments as a
+// string.
+bool decode_tool_calls(RowContext& context, const JsonNode& calls, std::string_view path,
+                       std::vector<std::string_view>& ids);
 
 // `call`: an object with name and arguments, as in the deprecated function_call and inside a tool
-// call. `place` is its path. Appends {"name", "arguments"} to `json` when not null.
-void decode_function(RowContext& context, const JsonNode& call, std::string_view place,
-                     std::string* json);
+// call; `place` is its path. True when its arguments are a string.
+bool decode_function(RowContext& context, const JsonNode& call, std::string_view place);
 
-// `text`: JSON of one such object, as ShareGPT writes it into the text of a function_call turn.
-void decode_function_text(RowContext& context, const JsonNode& text, std::string_view place,
-                          std::string* json);
+// `text`: a string that holds the JSON of one such object, as ShareGPT writes it into the text of a
+// function_call turn. Returns it as JSON with its arguments as an object; "" after a fault.
+std::string decode_function_text(RowContext& context, const JsonNode& text, std::string_view place);
 
 }  // namespace ratchet::trainer
