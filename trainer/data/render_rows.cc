@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "trainer/data/data_source.h"
+#include "trainer/data/structural_check.h"
 #include "trainer/model/file_io.h"
 
 namespace ratchet::trainer {

@@ -1,5 +1,6 @@
 #include "trainer/data/structural_check.h"
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <utility>
@@ -121,6 +122,21 @@ Result<CheckReport> check_structure(const std::filesystem::path& path,
   report_layout_faults(reader, report.findings);
   report_row_count(report.rows, report.findings);
   return report;
+}
+
+Error data_error(const std::filesystem::path& path, const FindingLog& findings) {
+  constexpr std::size_t kShown = 3;
+  std::string message = cat("The data file '", path.string(), "' has ",
+                            findings.count(Severity::kCritical), " critical findings:");
+  std::size_t shown = 0;
+  for (const DataFinding& finding : findings.sorted()) {
+    if (finding.severity != Severity::kCritical || shown++ >= kShown) continue;
+    message += cat("\n  line ", finding.place.line, ": ");
+    if (!finding.field_path.empty()) message += cat(finding.field_path, ": ");
+    message += cat(finding.message, ' ', finding.info().fix);
+  }
+  message += "\nSee them all with: ratchet-trainer check --data FILE";
+  return Error{Code::kInvalidArgument, std::move(message)};
 }
 
 }  // namespace ratchet::trainer

@@ -42,4 +42,7 @@ struct CheckReport {
 // Errors: the file cannot be opened or read. Faults of its content are findings.
 Result<CheckReport> check_structure(const std::filesystem::path& path, const CheckOptions& options);
 
+// The first critical findings and the counts as one Error, for callers that stop on any.
+Error data_error(const std::filesystem::path& path, const FindingLog& findings);
+
 }  // namespace ratchet::trainer

@@ -6,6 +6,7 @@
 
 #include "trainer/data/data_source.h"
 #include "trainer/data/id_table.h"
+#include "trainer/data/json_tree.h"
 #include "trainer/data/ordered_pipeline.h"
 #include "trainer/data/structural_check.h"
 #include "trainer/data/tokenized_dataset.h"
@@ -77,7 +78,9 @@ class BlockTokenizer {
     }
     BlockSample sample{*std::move(encoded), {row.place.row, row.place.line, row.part}, row.id, 0};
     sample.sample.text = {};  // not needed any more
+    const bool too_long = sample.sample.ids.size() > options_.sequence_length;
     if (fit(row, sample.sample, out) && trainable(row, sample.sample, out)) {
+      if (too_long) ++out.counts.truncated;
       sample.hash = content_hash(sample.sample);
       out.samples.push_back(std::move(sample));
     }
@@ -141,10 +144,10 @@ class Collector {
     counts.failed += block.counts.failed;
     counts.over_long += block.counts.over_long;
     counts.dropped += block.counts.dropped;
+    counts.truncated += block.counts.truncated;
     counts.untrainable += block.counts.untrainable;
     counts.longest = std::max(counts.longest, block.counts.longest);
     for (const BlockSample& sample : block.samples) take_sample(sample);
-    counts.truncated += block.log.count(Rule::kTruncated);
     report_.findings.merge(std::move(block.log));
   }
 
@@ -174,8 +177,11 @@ class Collector {
 };
 
 std::string settings_line(const TokenizeOptions& options, DataFormat format) {
-  return cat("format=", to_word(format), " prompt=", options.columns.prompt,
-             " completion=", options.columns.completion,
+  std::string columns;
+  append_json_string(options.columns.prompt, columns);
+  columns += ',';
+  append_json_string(options.columns.completion, columns);
+  return cat("format=", to_word(format), " columns=", columns,
              " sequence_length=", options.sequence_length,
              " over_long=", to_word(options.over_long));
 }
@@ -233,21 +239,6 @@ Result<TokenizeReport> tokenize_file(const std::filesystem::path& path, const To
   report_layout_faults(reader, report.findings);
   report_row_count(report.counts.rows, report.findings);
   return report;
-}
-
-Error data_error(const std::filesystem::path& path, const FindingLog& findings) {
-  constexpr std::size_t kShown = 3;
-  std::string message = cat("The data file '", path.string(), "' has ",
-                            findings.count(Severity::kCritical), " critical findings:");
-  std::size_t shown = 0;
-  for (const DataFinding& finding : findings.sorted()) {
-    if (finding.severity != Severity::kCritical || shown++ >= kShown) continue;
-    message += cat("\n  line ", finding.place.line, ": ");
-    if (!finding.field_path.empty()) message += cat(finding.field_path, ": ");
-    message += cat(finding.message, ' ', finding.info().fix);
-  }
-  message += "\nSee them all with: ratchet-trainer check --data FILE";
-  return Error{Code::kInvalidArgument, std::move(message)};
 }
 
 }  // namespace ratchet::trainer

@@ -102,7 +102,4 @@ Result<TokenizeReport> tokenize_file(const std::filesystem::path& path, const To
                                      const ChatTemplate* chat_template,
                                      const TokenizeOptions& options);
 
-// The first critical findings and the counts as one Error, for callers that stop on any.
-Error data_error(const std::filesystem::path& path, const FindingLog& findings);
-
 }  // namespace ratchet::trainer
