@@ -30,10 +30,9 @@ bool is_plain_key(std::string_view key) {
 std::string place_of(std::string_view text, std::size_t offset) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
   const auto line = std::ranges::count(before, '\n') + 1;
-  const std::size_t start = before.rfind('\n');
-  const std::size_t column = before.size() - (start == std::string_view::npos ? 0 : start + 1);
-  return "line " + std::to_string(line) + ", column " +
-         std::to_string(std::max<std::size_t>(column, 1));
+  const std::size_t newline = before.rfind('\n');
+  const std::size_t start = newline == std::string_view::npos ? 0 : newline + 1;
+  return "line " + std::to_string(line) + ", column " + std::to_string(before.size() - start + 1);
 }
 
 // The parser's own words without its prefix "[json.exception.parse_error.101] parse error at ...:
@@ -87,8 +86,8 @@ class TreeBuilder final : public nlohmann::json_sax<json> {
                    const nlohmann::detail::exception& error) override {
     failed_ = true;
     findings_.add("$", "",
-                  "is not valid JSON at " + place_of(text_, position) + ": " +
-                      parser_reason(error.what()) + ".");
+                  "is not valid JSON at " + place_of(text_, position == 0 ? 0 : position - 1) +
+                      ": " + parser_reason(error.what()) + ".");
     return false;
   }
 

@@ -1,7 +1,9 @@
 #include "proto/object_reader.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -21,7 +23,11 @@ std::string in_quotes(std::string_view word) {
   return out;
 }
 
-std::string number_text(double value) { return json(value).dump(); }
+std::string number_text(double value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.10g", value);
+  return text.data();
+}
 
 std::string allowed_text(IntegerRange range) {
   const bool below = range.min == std::numeric_limits<std::int64_t>::min();
@@ -33,23 +39,19 @@ std::string allowed_text(IntegerRange range) {
 }
 
 std::string allowed_text(NumberRange range) {
-  const bool below = range.min == std::numeric_limits<double>::lowest();
-  const bool above = range.max == std::numeric_limits<double>::max();
-  std::string out = "must be a number";
-  if (!below) {
-    out += range.lower == Bound::kExclusive ? " above " : " from ";
-    out += number_text(range.min);
+  const bool open_low = range.lower == Bound::kExclusive;
+  const bool open_high = range.upper == Bound::kExclusive;
+  std::string low;
+  std::string high;
+  if (range.min != std::numeric_limits<double>::lowest()) {
+    low = (open_low ? " above " : " from ") + number_text(range.min);
   }
-  if (!above) {
-    out += below ? "" : (range.lower == Bound::kExclusive ? " and " : " ");
-    if (range.upper == Bound::kExclusive) {
-      out += "below " + number_text(range.max);
-    } else {
-      out += range.lower == Bound::kExclusive || below ? "at most " : "to ";
-      out += number_text(range.max);
-    }
+  if (range.max != std::numeric_limits<double>::max()) {
+    const bool closed = !open_low && !open_high && !low.empty();
+    high = (open_high ? "below " : closed ? "to " : "at most ") + number_text(range.max);
+    high.insert(0, low.empty() || closed ? " " : " and ");
   }
-  return out + ".";
+  return "must be a number" + low + high + ".";
 }
 
 bool in_range(double value, NumberRange range) {
