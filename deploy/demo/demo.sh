@@ -3,16 +3,17 @@
 #
 #   deploy/demo/demo.sh [MODEL=folder] [DATA=chats.jsonl] [QUESTION=text]
 #
-#  1. trains once, undisturbed                                  -> build/demo/run/undisturbed
+#  1. trains once, undisturbed                                  -> undisturbed/
 #  2. trains again, kills it with SIGKILL between two checkpoints, starts the same command again
-#                                                               -> build/demo/run/killed
+#                                                               -> killed/
 #  3. compares the SHA-256 of adapter and optimizer of both
 #  4. measures the held-out loss and asks one question, before and after
 #
 # MODEL and DATA are your own Hugging Face folder and conversation file; without them the model and
 # the conversations of this project are used. Settings may also come from the environment, and so
-# may KILL_AT (the step), RATCHET_TRAINER (build/release/bin/ratchet-trainer) and PYTHON (python3).
-# Exit status 0 only when the hashes are equal and the held-out loss fell.
+# may KILL_AT (the step), RATCHET_TRAINER (build/release/bin/ratchet-trainer), DEMO_WORK (the folder
+# that it empties and writes to, build/demo/run) and PYTHON (python3). Exit status 0 only when the
+# hashes are equal and the held-out loss fell.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -26,7 +27,7 @@ for setting in "$@"; do
 done
 trainer=${RATCHET_TRAINER:-$root/build/release/bin/ratchet-trainer}
 python=${PYTHON:-python3}
-work=$root/build/demo/run
+work=${DEMO_WORK:-$root/build/demo/run}
 inputs=("$python" "$root/deploy/demo/demo_inputs.py")
 
 bold='' dim='' green='' red='' plain=''
@@ -140,7 +141,7 @@ verdict="${green}equal, bit for bit${plain}"
 say "Summary"
 printf '  %s\n' "-----------------------------------------------------------------------"
 row "Killed after step" "$killed_at of $steps"
-row "Resumed from checkpoint" "step $resumed_from (class $class), $replayed steps replayed"
+row "Resumed from checkpoint" "step $resumed_from ($class), $replayed steps replayed"
 row "Adapter and optimizer" "$verdict"
 row "Held-out loss" "$before before, $after after"
 row "Adapter" "${adapter#"$root"/}"
