@@ -11,12 +11,13 @@
 // dw sums over rows, across the grain of everything above. Two more kernels do it, only for method
 // `full`: chunks of rows are summed by columns into the workspace, then the chunks in order.
 
+#include "kernels/rmsnorm.h"
+
 #include <cmath>
 #include <cstdint>
 
 #include "kernels/device/reduce.cuh"
 #include "kernels/device/vec.cuh"
-#include "kernels/rmsnorm.h"
 
 namespace ratchet::kernels {
 namespace {

@@ -10,6 +10,7 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -220,12 +221,27 @@ void bench_shape(const Options& options, const Table& table, const Shape& shape,
   }
 }
 
-Options parse(int argc, char** argv) {
+[[noreturn]] void wrong_usage(const std::string& argument) {
+  std::fprintf(stderr, "Cannot use '%s'. Usage: rmsnorm_bench [--commit HASH] [--repeats N]\n",
+               argument.c_str());
+  std::exit(2);
+}
+
+Options parse(const std::vector<std::string>& arguments) {
   Options options;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    const std::string flag = argv[i];
-    if (flag == "--commit") options.commit = argv[i + 1];
-    if (flag == "--repeats") options.repeats = std::max(1, std::atoi(argv[i + 1]));
+  for (size_t i = 0; i < arguments.size(); i += 2) {
+    const std::string& flag = arguments[i];
+    if (i + 1 == arguments.size()) wrong_usage(flag);
+    const std::string& value = arguments[i + 1];
+    if (flag == "--commit") {
+      options.commit = value;
+    } else if (flag == "--repeats") {
+      const char* end = value.data() + value.size();
+      const auto [stop, error] = std::from_chars(value.data(), end, options.repeats);
+      if (error != std::errc{} || stop != end || options.repeats < 1) wrong_usage(value);
+    } else {
+      wrong_usage(flag);
+    }
   }
   return options;
 }
@@ -235,11 +251,11 @@ Options parse(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace ratchet;
+  const Options options = parse({argv + 1, argv + argc});
   if (!kernels::reference::gpu_is_present()) {
     std::fprintf(stderr, "no GPU: this benchmark times device work and found no device.\n");
     return 1;
   }
-  const Options options = parse(argc, argv);
   const bench::DeviceFacts facts = bench::device_facts();
   const Table table(options, facts, copy_gigabytes_per_second(options));
   for (const Shape& shape : kShapes) {
