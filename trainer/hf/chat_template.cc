@@ -125,10 +125,11 @@ Result<std::string> variables(std::string_view messages_json, const RenderOption
   if (!options.tools_json.empty() && !is_json(options.tools_json, '[')) {
     return not_json("The tools", "array");
   }
-  json small = json::object();
+  using Ordered = nlohmann::ordered_json;
+  Ordered small = Ordered::object();
   for (const auto& [role, token] : special_tokens) small[role] = token;
   if (!options.variables_json.empty()) {
-    const json more = json::parse(options.variables_json, nullptr, false);
+    const Ordered more = Ordered::parse(options.variables_json, nullptr, false);
     if (!more.is_object()) return not_json("The template's further variables", "object");
     small.update(more);
   }

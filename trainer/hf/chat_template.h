@@ -30,11 +30,10 @@ inline constexpr int64_t kTrainingClockS = 1721952000;
 
 struct RenderOptions {
   bool add_generation_prompt = false;
-  std::string tools_json;  // a JSON array, or empty for none
-  std::string
-      variables_json;  // a JSON object of further variables (enable_thinking, ...), or empty
-  int64_t now_s = kTrainingClockS;              // what strftime_now reads, UTC
-  std::optional<SpecialTokens> special_tokens;  // instead of the folder's own
+  std::string tools_json{};      // a JSON array, or empty for none
+  std::string variables_json{};  // a JSON object of more variables (enable_thinking, ...), or empty
+  int64_t now_s = kTrainingClockS;                // what strftime_now reads, UTC
+  std::optional<SpecialTokens> special_tokens{};  // instead of the folder's own
 };
 
 struct Rendered {

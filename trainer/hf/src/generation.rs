@@ -1,9 +1,10 @@
 //! `{% generation %}`: the tags are rewritten before compilation, their marks taken out afterwards.
 //!
 //! transformers implements the tag as a Jinja2 extension, which the template engine here has no
-//! place for. The opening tag becomes `{% if true %}MARK{% if true %}`, the closing one
-//! `{% endif %}MARK{% endif %}`, the outer braces with the tag's own `-` and `+`: a block tag stands
-//! where a block tag stood, so trim_blocks and lstrip_blocks act on the text around it as before.
+//! place for. The opening tag becomes `{% with %}MARK{% if true %}`, the closing one
+//! `{% endif %}MARK{% endwith %}`, the outer braces with the tag's own `-` and `+`: a block tag
+//! stands where a block tag stood, so trim_blocks and lstrip_blocks act on the text around it as
+//! before. `with` has a scope of its own, as the body of Jinja2's extension has.
 //!
 //! A mark holds random digits drawn when the template is compiled. No content can forge it.
 
@@ -147,19 +148,19 @@ pub fn rewrite_tags(source: &str, marks: &Marks) -> (String, usize) {
                     break;
                 };
                 at = tag.end;
-                let (first, mark) = match (tag.name, tag.bare) {
+                let (before, mark, after) = match (tag.name, tag.bare) {
                     ("raw", true) => {
                         at = raw_end(source, tag.end);
                         continue;
                     }
-                    ("generation", true) => ("if true", marks.generation_open()),
-                    ("endgeneration", true) => ("endif", marks.generation_close()),
+                    ("generation", true) => ("with", marks.generation_open(), "if true"),
+                    ("endgeneration", true) => ("endif", marks.generation_close(), "endwith"),
                     _ => continue,
                 };
                 opened += usize::from(tag.name == "generation");
                 out.push_str(&source[copied..start]);
                 out.push_str(&format!(
-                    "{{%{} {first} %}}{mark}{{% {first} {}%}}",
+                    "{{%{} {before} %}}{mark}{{% {after} {}%}}",
                     tag.left, tag.right
                 ));
                 copied = tag.end;
