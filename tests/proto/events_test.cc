@@ -205,8 +205,8 @@ TEST(Events, WhatIsQuotedIsCutUntilTheLineFits) {
                   .step = 0,
                   .stage = "export",
                   .resumable = false};
-  for (int i = 0; i < 500; ++i) {
-    exit.evidence["key" + std::to_string(i)] = std::vector<std::string>(500, std::string(500, '"'));
+  for (int i = 0; i < 250; ++i) {
+    exit.evidence["key" + std::to_string(i)] = std::vector<std::string>(250, std::string(100, '"'));
   }
   const std::string line = encode_event(make_event(1, exit));
   EXPECT_LE(line.size(), kMaxEventBytes);

@@ -29,7 +29,7 @@ namespace ratchet::trainer {
 
 class EventLog {
  public:
-  static constexpr std::size_t kMaxQueuedBytes = 4 * 1024 * 1024;
+  static constexpr std::size_t kMaxQueuedBytes = 1024 * 1024;
 
   struct Options {
     std::string path;  // of the file; its folder exists
