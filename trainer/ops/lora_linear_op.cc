@@ -47,7 +47,8 @@ at::Tensor mm_wide(const at::Tensor& a, const at::Tensor& b, at::ScalarType dtyp
 }
 
 struct Call {
-  double scale;  // scaling / (1 - p): the mask itself is not scaled
+  double scale = 1.0;  // scaling / (1 - p): the mask itself is not scaled
+  at::Tensor bias;     // not an argument of its own: those must be defined
   LoraDropout dropout;
 };
 
@@ -89,12 +90,11 @@ at::Tensor dropped(const at::Tensor& x, const at::Tensor& keep) {
 class LoraLinear : public torch::autograd::Function<LoraLinear> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& a,
-                            const at::Tensor& b, const at::Tensor& w, const at::Tensor& bias,
-                            const Call& call) {
+                            const at::Tensor& b, const at::Tensor& w, const Call& call) {
     remember(ctx, call);
     const auto dtype = x.scalar_type();
     const at::Tensor xa = at::mm(dropped(x, keep_mask(call.dropout, x.size(1))), a.to(dtype).t());
-    at::Tensor y = at::linear(x, w, bias.defined() ? std::optional(bias) : std::nullopt);
+    at::Tensor y = at::linear(x, w, call.bias.defined() ? std::optional(call.bias) : std::nullopt);
     y.addmm_(xa, b.to(dtype).t(), 1, call.scale);
     ctx->save_for_backward(
         {x, a, b, w, xa, call.dropout.places.sample_T, call.dropout.places.position_T});
@@ -126,7 +126,7 @@ class LoraLinear : public torch::autograd::Function<LoraLinear> {
         dx.addmm_(dxa, a.to(dtype));
       }
     }
-    return {dx, da, db, at::Tensor(), at::Tensor(), at::Tensor()};
+    return {dx, da, db, at::Tensor(), at::Tensor()};
   }
 };
 
@@ -147,8 +147,8 @@ at::Tensor lora_linear(const at::Tensor& x_TI, const at::Tensor& w_OI, const at:
   TORCH_CHECK(dropout.p >= 0.0 && dropout.p < 1.0, "lora_linear: dropout ", dropout.p);
   TORCH_CHECK(dropout.p == 0.0 || dropout.places.sample_T.numel() == x_TI.size(0),
               "lora_linear: dropout needs the place of each of the ", x_TI.size(0), " tokens");
-  return LoraLinear::apply(x_TI, a, b, w_OI, bias_O,
-                           Call{lora.scaling / (1.0 - dropout.p), dropout});
+  return LoraLinear::apply(x_TI, a, b, w_OI,
+                           Call{lora.scaling / (1.0 - dropout.p), bias_O, dropout});
 }
 
 }  // namespace ratchet::trainer::ops
