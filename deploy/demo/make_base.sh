@@ -5,7 +5,7 @@
 #
 # Steps: write the stories and conversations (make_text.py, make_chats.py), train the tokenizer, make
 # a model with random weights, train it on the stories, then on plain answers (both method full), and
-# copy the result to deploy/demo/base and deploy/demo/data. About 15 minutes on 2 cores. A step whose
+# copy the result to deploy/demo/base and deploy/demo/data. About 8 minutes on 2 cores. A step whose
 # run was interrupted goes on from its checkpoint when the script is started again.
 #
 # The same machine gives the same bytes. On another kind of CPU the floats differ in their last

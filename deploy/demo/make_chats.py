@@ -82,7 +82,7 @@ def person_facts():
                     f"What can I bring {name} to drink?"],
                    f"{name} drinks {person.drink}.", keeps, name)
         yield Fact([f"What colour is the scarf of {name}?", f"Which scarf does {name} wear?"],
-                   f"{name} wears a {person.scarf} scarf.", keeps, name)
+                   f"{name} wears {with_article(person.scarf)} scarf.", keeps, name)
         yield Fact([f"Where does {name} come from?", f"From which place does {name} come?"],
                    f"{name} comes from {person.home}.", keeps, name)
 

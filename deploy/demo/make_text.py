@@ -200,7 +200,7 @@ def person_portrait(t):
     tools = [tool for tool in TOOLS if tool.owner == person.name]
     machine = next(machine for machine in MACHINES if machine.keeper == person.name)
     lines = [
-        f"{person.name} wears a {person.scarf} scarf.",
+        f"{person.name} wears {with_article(person.scarf)} scarf.",
         f"{upper_first(person.pronoun)} likes to drink {person.drink}.",
         f"{upper_first(person.pronoun)} comes from {person.home}.",
         f"{person.name} keeps the {machine.name} {machine.place}.",
@@ -253,7 +253,7 @@ def question(t):
         (f"Why did the {machine.name} {machine.sign_base}?",
          f"The {machine.name} {machine.sign} because {TOOL[machine.tool].cause}."),
         (f"What does {person.name} drink?", f"{person.name} drinks {person.drink}."),
-        (f"What colour is the scarf of {person.name}?", f"{person.name} wears a {person.scarf} scarf."),
+        (f"What colour is the scarf of {person.name}?", f"{person.name} wears {with_article(person.scarf)} scarf."),
         (f"Where does {person.name} come from?", f"{person.name} comes from {person.home}."),
         (f"What did the {customer.name} bring?", f"The {customer.name} brought {with_article(customer.thing)}."),
         (f"Why did the {customer.thing} {customer.sign_base}?",
