@@ -168,10 +168,13 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string clip_text(std::string_view text, std::size_t limit) {
+  static constexpr std::string_view kMark = "...";
   if (text.size() <= limit) return std::string(text);
-  std::size_t end = limit;
+  if (limit < kMark.size()) return {};
+  // With the mark the text fits, so clipping what is clipped changes nothing.
+  std::size_t end = limit - kMark.size();
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
-  return std::string(text.substr(0, end)) + "...";
+  return std::string(text.substr(0, end)) + std::string(kMark);
 }
 
 std::string shorten(const json& value) {

@@ -54,7 +54,8 @@ std::string shorten(const nlohmann::json& value);
 std::string json_path(std::string_view parent, std::string_view key);
 std::string json_path(std::string_view parent, std::size_t index);
 
-// At most `limit` bytes of UTF-8 text, cut between characters, and "..." when it was cut.
+// At most `limit` bytes of UTF-8 text; when it is cut, then between characters and with "..." at
+// the end. Clipping twice is clipping once.
 std::string clip_text(std::string_view text, std::size_t limit);
 
 // The closest of `known` when it is close enough to be what was meant; empty otherwise.

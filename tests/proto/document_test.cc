@@ -71,6 +71,18 @@ TEST(Document, ValuesAreShortenedBetweenCharacters) {
   EXPECT_LT(cut.size(), 70U);
 }
 
+TEST(Document, ClippingTwiceIsClippingOnce) {
+  std::string text = "x";
+  for (int i = 0; i < 20; ++i) text += "\xE2\x82\xAC";
+  for (std::size_t limit = 0; limit <= text.size(); ++limit) {
+    const std::string once = clip_text(text, limit);
+    EXPECT_LE(once.size(), limit);
+    EXPECT_EQ(clip_text(once, limit), once) << limit;
+    EXPECT_EQ(once.ends_with("..."), limit >= 3 && limit < text.size()) << limit;
+  }
+  EXPECT_EQ(clip_text("abcdef", 5), "ab...");
+}
+
 TEST(Document, PathsQuoteKeysThatAreNoWords) {
   EXPECT_EQ(json_path("$", "abc_1"), "$.abc_1");
   EXPECT_EQ(json_path("$.a", "b.c"), "$.a[\"b.c\"]");
