@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/hf/shared_inputs.h"
 #include "trainer/hf/chat_template.h"
 
 namespace ratchet::trainer {

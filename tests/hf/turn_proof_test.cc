@@ -43,8 +43,9 @@ constexpr const char* kChatml =
 
 TEST(TurnProof, EqualTextsElsewhereDoNotConfuseIt) {
   // The same words stand in every turn: only the renders can tell which are the assistant's.
-  EXPECT_EQ(spans(kChatml, R"([{"role":"user","content":"yes"},{"role":"assistant","content":"yes"},
-                              {"role":"user","content":"yes"},{"role":"assistant","content":"yes"}])"),
+  const std::string pair =
+      R"({"role":"user","content":"yes"},{"role":"assistant","content":"yes"})";
+  EXPECT_EQ(spans(kChatml, "[" + pair + "," + pair + "]"),
             (Texts{"yes<|im_end|>\n", "yes<|im_end|>\n"}));
 }
 

@@ -5,10 +5,11 @@ set(ENV{CARGO_TARGET_DIR} ${TARGET_DIR})
 # Sanitizer and warning flags are for our C++; the crates' C parts are built as they are published.
 unset(ENV{CFLAGS})
 unset(ENV{CXXFLAGS})
-execute_process(COMMAND ${CARGO} fetch --locked --offline
+set(fetch ${CARGO} fetch --locked --target x86_64-unknown-linux-gnu)
+execute_process(COMMAND ${fetch} --offline
   WORKING_DIRECTORY ${SOURCE_DIR} RESULT_VARIABLE missing OUTPUT_QUIET ERROR_QUIET)
 if(missing)
-  execute_process(COMMAND ${CARGO} fetch --locked
+  execute_process(COMMAND ${fetch}
     WORKING_DIRECTORY ${SOURCE_DIR} RESULT_VARIABLE failed)
   if(failed)
     message(FATAL_ERROR "The crates of trainer/hf/Cargo.lock could not be fetched. Run 'make setup' "
@@ -18,7 +19,7 @@ endif()
 execute_process(COMMAND ${CARGO} build --release --locked --offline --quiet
   WORKING_DIRECTORY ${SOURCE_DIR} RESULT_VARIABLE failed)
 if(failed)
-  message(FATAL_ERROR "cargo could not build trainer/hf (Rust 1.82 or later is needed).")
+  message(FATAL_ERROR "cargo could not build trainer/hf (Rust 1.85 or later is needed).")
 endif()
 # cargo leaves an up-to-date library alone; the build needs it newer than the sources.
 file(TOUCH_NOCREATE ${LIBRARY})
