@@ -35,6 +35,11 @@ if(RATCHET_TORCH)
   target_link_libraries(ratchet_torch INTERFACE OpenMP::OpenMP_CXX)
 endif()
 
+# NCCL's header comes with the Python environment; an installed one is on the default path.
+if(EXISTS ${RATCHET_SITE}/nvidia/nccl/include)
+  set(RATCHET_NCCL_INCLUDE ${RATCHET_SITE}/nvidia/nccl/include)
+endif()
+
 if(RATCHET_CUDA)
   include(Cuda)
 endif()

@@ -33,7 +33,7 @@ std::string join_path(std::string_view folder, std::string_view name) {
 }
 
 std::string checkpoint_root(std::string_view job_dir) {
-  return join_path(job_dir, kCheckpointFolder);
+  return join_path(job_dir, kCheckpointsFolder);
 }
 
 }  // namespace ratchet::trainer

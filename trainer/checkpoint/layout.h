@@ -9,7 +9,7 @@
 
 namespace ratchet::trainer {
 
-inline constexpr std::string_view kCheckpointFolder = "ckpt";
+inline constexpr std::string_view kCheckpointsFolder = "ckpt";
 inline constexpr std::string_view kJournalName = "journal.jsonl";
 inline constexpr std::string_view kWitnessName = "witness.jsonl";
 inline constexpr std::string_view kLatestName = "LATEST";

@@ -1,14 +1,14 @@
 #include "trainer/checkpoint/trainer_state.h"
 
-#include <xxhash.h>
-
 #include <array>
 #include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "trainer/checkpoint/json_reader.h"
 #include "trainer/checkpoint/layout.h"
+#include "trainer/model/digest.h"
 
 namespace ratchet::trainer {
 namespace {
@@ -86,9 +86,13 @@ void decode_measures(ObjectReader& reader, TrainerState& s) {
 
 void SampleHash::add(std::uint64_t sample_id) {
   const std::array<std::uint64_t, 3> words = {high, low, sample_id};
-  const XXH128_hash_t next = XXH3_128bits(words.data(), sizeof words);
-  high = next.high64;
-  low = next.low64;
+  const Xxh128Digest next = xxh3_128(std::as_bytes(std::span(words)));
+  // Canonical digests are big-endian.
+  high = low = 0;
+  for (std::size_t i = 0; i < 8; ++i) {
+    high = high << 8 | std::to_integer<std::uint64_t>(next[i]);
+    low = low << 8 | std::to_integer<std::uint64_t>(next[i + 8]);
+  }
 }
 
 std::string encode_trainer_state(const TrainerState& s) {

@@ -2,20 +2,19 @@
 
 #include <dlfcn.h>
 
-#include <c10/util/Exception.h>
-
 #include <filesystem>
+#include <string>
 #include <system_error>
 
 namespace ratchet::trainer {
 namespace {
 
-using MakeNccl = c10d::Backend* (*)(c10d::Store*, int, int, int64_t);
-using DriverCall = int (*)(unsigned int);
+using GetApi = const CudaApi* (*)();
+using DriverInit = int (*)(unsigned int);
 using DriverCount = int (*)(int*);
 
 struct Loaded {
-  void* handle = nullptr;
+  const CudaApi* api = nullptr;
   std::string problem;
 };
 
@@ -27,10 +26,14 @@ const Loaded& loaded_library() {
     const std::string path =
         std::filesystem::exists(beside, failed) ? beside.string() : "libratchet_cuda.so";
     Loaded result;
-    result.handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
-    if (result.handle == nullptr) {
+    void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
+    const auto get =
+        handle == nullptr ? nullptr : reinterpret_cast<GetApi>(::dlsym(handle, "ratchet_cuda_api"));
+    if (get == nullptr) {
       const char* text = ::dlerror();
       result.problem = text == nullptr ? path : text;
+    } else {
+      result.api = get();
     }
     return result;
   }();
@@ -45,7 +48,7 @@ bool gpu_is_present() {
     if (driver == nullptr) {
       return false;
     }
-    const auto init = reinterpret_cast<DriverCall>(::dlsym(driver, "cuInit"));
+    const auto init = reinterpret_cast<DriverInit>(::dlsym(driver, "cuInit"));
     const auto count = reinterpret_cast<DriverCount>(::dlsym(driver, "cuDeviceGetCount"));
     int devices = 0;
     return init != nullptr && count != nullptr && init(0) == 0 && count(&devices) == 0 &&
@@ -54,31 +57,18 @@ bool gpu_is_present() {
   return present;
 }
 
-Status load_cuda_library() {
+Result<const CudaApi*> load_cuda_library() {
   if (!gpu_is_present()) {
     return Error{Code::kUnavailable,
-                 "No NVIDIA GPU is visible (the driver is absent or reports no device). Use "
-                 "devices.kind \"cpu\", or run on a GPU node."};
+                 "No NVIDIA GPU is visible: the driver is absent or reports no device. Set "
+                 "devices.kind to \"cpu\", or run on a GPU node."};
   }
-  if (loaded_library().handle == nullptr) {
-    return Error{Code::kUnavailable, "A GPU is there, but its library could not be loaded: " +
-                                         loaded_library().problem +
-                                         ". Build it with `make build` on a machine that has the "
-                                         "CUDA half of LibTorch."};
+  if (loaded_library().api == nullptr) {
+    return Error{Code::kUnavailable,
+                 "A GPU is there, but the CUDA half of the trainer could not be loaded: " +
+                     loaded_library().problem + ". Build it with `make build` on this machine."};
   }
-  return ok();
-}
-
-c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const c10::intrusive_ptr<c10d::Store>& store,
-                                                    int rank, int world_size,
-                                                    std::chrono::seconds timeout) {
-  const auto make = reinterpret_cast<MakeNccl>(
-      loaded_library().handle == nullptr ? nullptr
-                                         : ::dlsym(loaded_library().handle, "ratchet_make_nccl"));
-  TORCH_CHECK(make != nullptr, "NCCL is not available: ", loaded_library().problem);
-  auto kept = store;
-  return c10::intrusive_ptr<c10d::Backend>::reclaim(
-      make(kept.release(), rank, world_size, timeout.count()));
+  return loaded_library().api;
 }
 
 }  // namespace ratchet::trainer

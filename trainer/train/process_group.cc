@@ -39,7 +39,10 @@ ProcessGroup::ProcessGroup(const Options& options)
   auto store =
       c10::make_intrusive<c10d::FileStore>(options.rendezvous.string(), options.world_size);
   if (options.cuda) {
-    impl_->backend = make_nccl_backend(store, options.rank, options.world_size, options.timeout);
+    impl_->backend =
+        c10::intrusive_ptr<c10d::Backend>::reclaim(load_cuda_library().value()->make_nccl(
+            c10::intrusive_ptr<c10d::Store>(store).release(), options.rank, options.world_size,
+            options.timeout.count()));
   } else {
     impl_->backend = make_gloo(store, options);
   }
