@@ -67,9 +67,11 @@ class Commit {
     Status status = write_folder();
     if (status) status = name_folder();
     if (!status) {
-      // Best effort: what cannot be removed now is removed at the next start.
-      if (made_) static_cast<void>(remove_tree(fs_, tmp_).has_value());
-      note("failed", Sync::kNo, {{"error", status.error().message}});
+      if (made_) {
+        // Best effort: what cannot be removed now is removed at the next start.
+        static_cast<void>(remove_tree(fs_, tmp_).has_value());
+        note("failed", Sync::kNo, {{"error", status.error().message}});
+      }
       return status.error();
     }
     result_.write = since(start);

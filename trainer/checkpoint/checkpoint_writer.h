@@ -78,7 +78,7 @@ Result<std::vector<std::string>> remove_leftovers(FileSystem& fs, const std::str
 struct RetentionPolicy {
   std::uint64_t keep = 2;           // newest; at least 1
   std::uint64_t keep_every = 1000;  // and every step that is a multiple of this; 0 is none
-  std::optional<std::uint64_t> best_step;
+  std::optional<std::uint64_t> best_step = {};
 };
 
 // Deletes what the policy does not keep, manifest first, and returns the steps. `committed` is a

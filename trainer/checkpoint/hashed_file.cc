@@ -76,7 +76,7 @@ Result<FileRecord> HashedFileWriter::finish(std::string name) {
 Status verify_hashed_file(
     File& file, const FileRecord& record, std::vector<std::byte>& buffer,
     const std::function<void(std::span<const std::byte> chunk, std::uint64_t offset)>& on_chunk) {
-  buffer.resize(kChunkBytes);
+  buffer.resize(static_cast<std::size_t>(std::min(record.bytes, kChunkBytes)));
   Sha256 sha;
   Xxh3 xxh;
   std::string fault;
