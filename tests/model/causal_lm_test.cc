@@ -139,8 +139,8 @@ class CausalLmTest : public ::testing::TestWithParam<std::string_view> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Families, CausalLmTest, ::testing::Values(kLively, kWindowed),
-                         [](const auto& info) {
-                           return info.param == kLively ? "TiedLlama" : "WindowedMistral";
+                         [](const auto& family) {
+                           return family.param == kLively ? "TiedLlama" : "WindowedMistral";
                          });
 
 TEST_P(CausalLmTest, PackedRowsGiveWhatEachGivesAlone) {
