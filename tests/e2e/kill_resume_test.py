@@ -44,7 +44,7 @@ class KillResume(Folder):
                     in_save += hit
                 else:
                     seen = len(events(out, "step"))
-                    after = chance.randrange(0, 6)
+                    after = chance.randrange(0, total_steps // 3)
                     hit = wait_until(lambda: len(events(out, "step")) >= seen + after, process,
                                      pause_s=0.001 * chance.random())
                 if process.poll() is not None:

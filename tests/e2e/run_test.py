@@ -1,9 +1,12 @@
 """`ratchet-trainer run` as a user meets it: stops, resumes, refusals, and what it says."""
 
 import json
+import math
 import os
+import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 import unittest
@@ -151,14 +154,19 @@ class Run(Folder):
         self.assertTrue(events(out, "step")[-1]["replayed"])
 
     def test_non_finite_loss_stops_with_the_step_and_the_rows(self):
-        spec = self.spec(training={"learning_rate": 1.0, "max_grad_norm": 0.0, "warmup_steps": 0},
-                         lora={"rank": 64, "alpha": 1000000})
+        broken = self.folder / "broken"
+        shutil.copytree(MODEL, broken)
+        weights = bytearray((broken / "model.safetensors").read_bytes())
+        weights[-4:] = struct.pack("<f", math.nan)
+        (broken / "model.safetensors").write_bytes(weights)
+        spec = self.spec(base_model=str(broken))
         out = self.folder / "out"
         self.run_trainer(spec, out, expect=1)
         record = events(out, "exit")[-1]
         self.assertEqual(record["kind"], "non_finite")
         self.assertTrue(record["evidence"]["sample_ids"])
-        self.assertIn(record["evidence"]["quantity"], ("loss", "grad_norm"))
+        self.assertEqual(record["evidence"]["quantity"], "loss")
+        self.assertEqual(record["evidence"]["failed_step"], 1)
 
     def test_early_stop_plateau_and_timeout_have_names(self):
         flat = {"learning_rate": 1e-12, "schedule": "constant", "data_epochs": 10}
