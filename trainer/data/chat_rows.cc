@@ -151,9 +151,9 @@ class MessageDecoder {
     }
   }
 
-  // True when one of the parts holds text.
+  // True when one of the parts holds text, or a fault was reported.
   bool check_parts(const JsonNode& parts) {
-    bool has_text = false;
+    bool has_text = parts.children == 0;
     if (parts.children == 0) {
       report(Rule::kEmptyArray, "content", "The list of content parts is empty.", &parts);
     }
@@ -163,13 +163,16 @@ class MessageDecoder {
       const JsonNode* type = find_present(tree_, *part, "type");
       if (part->type != JsonType::kObject || type == nullptr || type->type != JsonType::kString) {
         report(Rule::kWrongType, place, "The content part is not an object with a type.", part);
+        has_text = true;
       } else if (tree_.text(*type) != "text") {
         report(Rule::kUnsupportedPart, place, "The content part is not text.", type);
+        has_text = true;
       } else if (const JsonNode* text = find_present(tree_, *part, "text");
                  text != nullptr && text->type == JsonType::kString) {
         has_text = has_text || !tree_.text(*text).empty();
       } else {
         report(Rule::kWrongType, place + ".text", "The text of the part is not a string.", part);
+        has_text = true;
       }
     }
     return has_text;

@@ -139,7 +139,8 @@ std::string finding_json(const DataFinding& finding);
 // Not thread-safe: one log per worker, merged in row order.
 class FindingLog {
  public:
-  explicit FindingLog(std::size_t keep = 10) : keep_(keep) {}
+  FindingLog() = default;
+  explicit FindingLog(std::size_t keep) : keep_(keep) {}
 
   // Counts one finding; true when its text is wanted, and then the caller fills the returned slot.
   // Usage: if (DataFinding* f = log.add(rule)) f->message = ...;  The pointer is valid until next
@@ -160,7 +161,7 @@ class FindingLog {
  private:
   static std::size_t index(Rule rule) { return static_cast<std::size_t>(rule); }
 
-  std::size_t keep_;
+  std::size_t keep_ = 10;
   std::array<std::uint64_t, kRuleCount> counts_{};
   std::array<std::uint64_t, 3> severities_{};
   std::array<std::uint64_t, kRuleCount> kept_{};

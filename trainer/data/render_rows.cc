@@ -37,7 +37,10 @@ class RowRenderer {
       (void)decoder_.decode(tree_, place, log, &rows_, RowDecoder::Take::kWholeLists);
     }
     if (rows_.empty()) {
-      RenderedRow rendered{place.row, place.line, 0, {}, critical_messages(log)};
+      RenderedRow rendered;
+      rendered.row = place.row;
+      rendered.line = place.line;
+      rendered.error = critical_messages(log);
       if (rendered.error.empty()) rendered.error = "The row yields nothing to train on.";
       return show_(rendered);
     }
@@ -46,7 +49,10 @@ class RowRenderer {
 
  private:
   bool show_one(const Row& row) const {
-    RenderedRow rendered{row.place.row, row.place.line, row.part, {}, {}};
+    RenderedRow rendered;
+    rendered.row = row.place.row;
+    rendered.line = row.place.line;
+    rendered.part = row.part;
     auto view = encoder_.view(row, options_.add_generation_prompt);
     if (view) {
       rendered.sample = std::move(view->sample);
