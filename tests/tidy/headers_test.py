@@ -36,7 +36,7 @@ def main():
         if header.startswith(ROOMS) and not os.path.exists(os.path.join(pf.ROOT, header[:-2] + ".cc")):
             if not tidy.includes_torch(header):
                 todo.append((header, plain))
-            elif torch and header != tidy.TORCH_PCH:
+            elif torch:
                 todo.append((header, torch))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda item: compile_alone(*item), todo))
