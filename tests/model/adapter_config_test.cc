@@ -58,6 +58,7 @@ TEST(AdapterConfig, WhatGoesBeyondPlainLoraIsRefusedByName) {
       {R"("trainable_token_indices":[1])", "trainable_token_indices"},
       {R"("target_parameters":["x"])", "target_parameters"},
       {R"("alora_invocation_tokens":[1])", "alora_invocation_tokens"},
+      {R"("kasa_config":{"beta":1})", "kasa_config"},
       {R"("bias":"all")", "'all'"},
       {R"("bias":"lora_only")", "'lora_only'"},
       {R"("task_type":"SEQ_CLS")", "SEQ_CLS"},

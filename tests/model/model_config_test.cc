@@ -193,6 +193,12 @@ TEST(ModelConfig, LayerTypesSayTheSameInTheNewSpelling) {
             (Windows{0, 8, 8, 8}));
   expect_error(small("qwen2", types + R"(,"max_window_layers":2)"), Code::kInvalidArgument,
                "layer 1");
+  // 28 is the class default, which transformers 5 writes beside any list.
+  EXPECT_EQ(small("qwen2", types + R"(,"max_window_layers":28)")->sliding_windows,
+            (Windows{0, 8, 8, 8}));
+  expect_error(small("qwen2", R"("use_sliding_window":false,"layer_types":["full_attention",
+                       "full_attention","full_attention","sliding_attention"])"),
+               Code::kInvalidArgument, "layer 3");
   expect_error(small("qwen2", R"("layer_types":["full_attention"])"), Code::kInvalidArgument,
                "layer_types");
   expect_error(small("qwen2", R"("layer_types":["full_attention","full_attention",

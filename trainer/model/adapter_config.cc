@@ -28,16 +28,15 @@ struct Feature {
 };
 
 // Booleans that must be false.
-constexpr std::array<Feature, 5> kMustBeFalse = {
+constexpr std::array<Feature, 4> kMustBeFalse = {
     {{"use_dora", "DoRA rescales the columns of the weight, which is not built"},
      {"use_qalora", "QA-LoRA pools its input by groups, which is not built"},
      {"lora_bias", "a bias beside lora_B is not built"},
      {"fan_in_fan_out",
-      "it means transposed weights (GPT-2's Conv1D), which no supported model has"},
-     {"ensure_weight_tying", "adapted or saved embeddings are not built"}}};
+      "it means transposed weights (GPT-2's Conv1D), which no supported model has"}}};
 
 // Keys that must be null or empty.
-constexpr std::array<Feature, 10> kMustBeEmpty = {
+constexpr std::array<Feature, 13> kMustBeEmpty = {
     {{"rank_pattern", "ranks that differ between modules are not built"},
      {"alpha_pattern", "alphas that differ between modules are not built"},
      {"modules_to_save", "fully trained modules beside the adapter are not built"},
@@ -47,6 +46,9 @@ constexpr std::array<Feature, 10> kMustBeEmpty = {
      {"alora_invocation_tokens", "activated LoRA starts inside a text, which is not built"},
      {"arrow_config", "Arrow routes between several adapters, which is not built"},
      {"use_bdlora", "block-diagonal LoRA is not built"},
+     {"velora_config", "VeLoRA is not built"},
+     {"monteclora_config", "MonteCLoRA is not built"},
+     {"kasa_config", "KaSA is not built"},
      {"megatron_config", "Megatron's parallel layers are not built"}}};
 
 // Initialisations that leave the base weights as they are.

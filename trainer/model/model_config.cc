@@ -122,19 +122,22 @@ void read_head_dim(const JsonFields& fields, const FamilyRow& row, ModelConfig& 
   }
 }
 
-// The Qwen classes: the window holds from layer max_window_layers on, if it is switched on.
+// The Qwen classes: the size of the window, 0 when it is switched off.
+std::int64_t qwen_window(const JsonFields& fields) {
+  if (!fields.boolean("use_sliding_window", false)) return 0;
+  if (fields.has("sliding_window") && fields.find("sliding_window") == nullptr) return 0;
+  return fields.maybe_integer("sliding_window", 1, kMaxWindow).value_or(4096);
+}
+
+// The Qwen classes: the window holds from this layer on.
+std::int64_t first_windowed_layer(const JsonFields& fields) {
+  return fields.integer("max_window_layers", 0, 1 << 20, 28);
+}
+
 std::vector<std::int64_t> qwen_windows(const JsonFields& fields, const ModelConfig& config) {
-  const bool on = fields.boolean("use_sliding_window", false);
-  const std::int64_t window =
-      fields.has("sliding_window") && fields.find("sliding_window") == nullptr
-          ? 0
-          : fields.maybe_integer("sliding_window", 1, kMaxWindow).value_or(4096);
-  const std::int64_t first = fields.integer("max_window_layers", 0, 1 << 20, 28);
   std::vector<std::int64_t> windows(static_cast<std::size_t>(config.layer_count), 0);
-  if (!on || window == 0) return windows;
-  for (std::int64_t layer = std::min(first, config.layer_count); layer < config.layer_count;
-       ++layer) {
-    windows[static_cast<std::size_t>(layer)] = window;
+  for (std::int64_t layer = first_windowed_layer(fields); layer < config.layer_count; ++layer) {
+    windows[static_cast<std::size_t>(layer)] = qwen_window(fields);
   }
   return windows;
 }
@@ -156,8 +159,9 @@ std::vector<std::int64_t> family_windows(const JsonFields& fields, const ModelCo
   return {};
 }
 
-// layer_types says the same once more and must agree. A Qwen file of transformers 5 may leave out
-// the older max_window_layers; then the list alone says which layers have the window.
+// layer_types says the same once more and must agree. Transformers 5 goes by the list alone and
+// writes the default of max_window_layers beside it; a value that names no layer of the model is
+// therefore no statement.
 void apply_layer_types(const JsonFields& fields, ModelConfig& config) {
   const auto types = fields.maybe_texts("layer_types");
   if (!types) return;
@@ -168,9 +172,8 @@ void apply_layer_types(const JsonFields& fields, ModelConfig& config) {
     return;
   }
   const bool qwen = config.family == Family::kQwen2 || config.family == Family::kQwen3;
-  const bool list_rules = qwen && !fields.has("max_window_layers");
-  const bool on = fields.boolean("use_sliding_window", false);
-  const auto window = fields.maybe_integer("sliding_window", 1, kMaxWindow);
+  const bool list_rules = qwen && first_windowed_layer(fields) >= config.layer_count;
+  const std::int64_t window = list_rules ? qwen_window(fields) : 0;
   for (std::size_t layer = 0; layer < types->size(); ++layer) {
     const std::string& type = (*types)[layer];
     if (type != "full_attention" && type != "sliding_attention") {
@@ -178,12 +181,11 @@ void apply_layer_types(const JsonFields& fields, ModelConfig& config) {
       return;
     }
     const bool sliding = type == "sliding_attention";
-    if (list_rules && on && window) config.sliding_windows[layer] = sliding ? *window : 0;
-    if (sliding != (config.sliding_windows[layer] > 0)) {
-      fields.fault(key, cat("it says ", type, " for layer ", layer,
-                            ", the keys about the sliding window say the opposite"));
-      return;
-    }
+    if (list_rules) config.sliding_windows[layer] = sliding ? window : 0;
+    if (sliding == (config.sliding_windows[layer] > 0)) continue;
+    fields.fault(key, cat("it says ", type, " for layer ", layer,
+                          ", the keys about the sliding window say the opposite"));
+    return;
   }
 }
 
