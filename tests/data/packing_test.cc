@@ -51,7 +51,7 @@ TEST(EpochPlan, NeverCutsOrLosesASample) {
       const PackingOptions options{random(), sequence_length, packing};
       const EpochPlan plan = plan_of(lengths, options, random() % 4);
       expect_sound(plan, lengths, sequence_length);
-      if (!packing) EXPECT_EQ(plan.rows(), lengths.size());
+      EXPECT_TRUE(packing || plan.rows() == lengths.size());
     }
   }
 }
@@ -89,8 +89,10 @@ TEST(EpochPlan, DigestDependsOnEveryInput) {
 TEST(EpochPlan, GoldenDigest) {
   std::vector<std::uint32_t> lengths;
   for (std::uint32_t i = 0; i < 1000; ++i) lengths.push_back(1 + i * 7919 % 251);
-  EXPECT_EQ(plan_of(lengths, {42, 512, true}, 1).digest(), "");
-  EXPECT_EQ(plan_of(lengths, {42, 512, false}, 1).digest(), "");
+  EXPECT_EQ(plan_of(lengths, {42, 512, true}, 1).digest(),
+            "9844ac2ea98c21729d146ed143ec88e2951f83859b42bf39ca7bc50390a2da65");
+  EXPECT_EQ(plan_of(lengths, {42, 512, false}, 1).digest(),
+            "3aced43d3f401471ca396d9acb8f9382b90de90f01df715b3c3b9cb5dd30f90e");
 }
 
 TEST(EpochPlan, RefusesImpossibleInput) {

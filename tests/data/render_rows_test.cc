@@ -29,7 +29,7 @@ constexpr const char* kGood =
     R"({"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"r"}]})"
     "\n";
 
-class RenderRows : public testing::Test {
+class RenderRows : public ::testing::Test {
  protected:
   Tokenizer tokenizer_ = small_tokenizer();
   ChatTemplate template_ = small_template();

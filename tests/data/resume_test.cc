@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "trainer/data/packing.h"
@@ -57,7 +58,7 @@ std::vector<std::int64_t> feed_step(StepSchedule& schedule, const TokenizedDatas
   return stream;
 }
 
-class Resume : public testing::TestWithParam<bool> {};
+class Resume : public ::testing::TestWithParam<bool> {};
 
 TEST_P(Resume, GivesTheSameIdsFromEveryStep) {
   const TokenizedDataset dataset = make_dataset();
@@ -105,10 +106,11 @@ TEST_P(Resume, FeedsEverySampleOnceAnEpoch) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Packing, Resume, testing::Bool(),
-                         [](const testing::TestParamInfo<bool>& info) {
-                           return info.param ? "Packed" : "Unpacked";
-                         });
+std::string packing_name(const ::testing::TestParamInfo<bool>& packed) {
+  return packed.param ? "Packed" : "Unpacked";
+}
+
+INSTANTIATE_TEST_SUITE_P(Packing, Resume, ::testing::Bool(), packing_name);
 
 TEST(TokenizedDataset, KeepsIdsMaskAndOrigin) {
   const TokenizedDataset dataset = make_dataset();

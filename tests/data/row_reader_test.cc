@@ -153,7 +153,7 @@ TEST(RowReader, FindsFaultsAroundRows) {
   EXPECT_EQ(faults("[\n{\"a\":1},\n{\"a\""), 1);         // cut in a row
   EXPECT_EQ(faults("[\n{\"a\":1},\n"), 1);               // cut between rows
   EXPECT_EQ(faults("[\n{\"a\":1}\n]\n[]"), 1);           // more behind it
-  EXPECT_EQ(faults("[\n{\"a\":1}\n}"), 1);               // wrong bracket
+  EXPECT_EQ(faults("[\n{\"a\":1}\n}"), 2);               // wrong bracket: no comma, never closed
 }
 
 // A document read in blocks gives the same rows as its parts, whatever lies at a block's edge.

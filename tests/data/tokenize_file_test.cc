@@ -24,7 +24,7 @@ std::string text_rows(const std::vector<std::string>& texts) {
   return file;
 }
 
-class TokenizeFile : public testing::Test {
+class TokenizeFile : public ::testing::Test {
  protected:
   TokenizeReport run(const std::string& content, const TokenizeOptions& options = {}) {
     return tokenize(write_into(folder_, "data.jsonl", content), tokenizer_, &template_, options);

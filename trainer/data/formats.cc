@@ -114,7 +114,8 @@ std::vector<std::string_view> rows_of_head(std::string_view head, DataLayout lay
   if (layout == DataLayout::kJsonLines) {
     for (std::size_t begin = 0; begin < head.size() && texts.size() < kRowsLookedAt;) {
       const std::size_t newline = std::min(head.find('\n', begin), head.size());
-      texts.push_back(head.substr(begin, newline - begin));
+      const std::string_view text = head.substr(begin, newline - begin);
+      if (text.find_first_not_of(" \t\r") != std::string_view::npos) texts.push_back(text);
       begin = newline + 1;
     }
     return texts;

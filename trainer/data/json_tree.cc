@@ -50,6 +50,12 @@ std::string_view likely_cause(std::string_view text, std::size_t offset) {
   return "";
 }
 
+// The parser stops at the first letter of NaN and Infinity, behind their sign.
+bool stands_at_nan(std::string_view text, std::size_t offset) {
+  const std::string_view rest = text.substr(std::min(offset, text.size()));
+  return rest.starts_with("NaN") || rest.starts_with("Infinity");
+}
+
 std::string place_text(std::size_t offset) {
   return cat("byte ", offset, " of the row (column ", offset + 1, ")");
 }
@@ -98,11 +104,11 @@ class JsonTreeBuilder {
     return true;
   }
 
-  bool parse_error(std::size_t position, const std::string& last_token,
+  bool parse_error(std::size_t position, const std::string& /*last_token*/,
                    const nlohmann::detail::exception& error) {
     // nlohmann counts the byte that did not fit.
     const std::size_t offset = position == 0 ? 0 : position - 1;
-    classify(offset, last_token, error);
+    classify(offset, error);
     return false;
   }
 
@@ -187,8 +193,7 @@ class JsonTreeBuilder {
     return false;
   }
 
-  void classify(std::size_t offset, const std::string& last_token,
-                const nlohmann::detail::exception& error) {
+  void classify(std::size_t offset, const nlohmann::detail::exception& error) {
     const std::string at = place_text(offset);
     const std::size_t bad = find_invalid_utf8(text_);
     if (bad <= offset) {
@@ -197,10 +202,8 @@ class JsonTreeBuilder {
                " is not UTF-8."));
       return;
     }
-    const bool in_string = last_token.starts_with('"');
     const std::string_view why = error.what();
-    const std::string_view token_begin =
-        text_.substr(offset + 1 >= last_token.size() ? offset + 1 - last_token.size() : 0);
+    const bool in_string = why.find("invalid string") != std::string_view::npos;
     if (error.id == 406) {
       fail(Rule::kNumberRange, offset, cat("The number that ends at ", at, " is out of range."));
     } else if (in_string && why.find("surrogate") != std::string_view::npos) {
@@ -214,8 +217,7 @@ class JsonTreeBuilder {
       fail(Rule::kControlCharacter, offset,
            cat("A string holds the control character ", shorten_value(text_.substr(offset, 1)),
                " at ", at, "."));
-    } else if (token_begin.starts_with("NaN") || token_begin.starts_with("Infinity") ||
-               token_begin.starts_with("-Infinity")) {
+    } else if (stands_at_nan(text_, offset)) {
       fail(Rule::kNonStandardNumber, offset, cat("NaN or Infinity stands at ", at, "."));
     } else if (tree_.nodes_.size() > 1 && tree_.open_.empty()) {
       fail(Rule::kTrailingContent, offset, cat("More text stands behind the value, at ", at, "."));
