@@ -10,7 +10,7 @@
 
 #include "proto/result.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): theirs
 class App;
 }
 

@@ -7,7 +7,7 @@
 #include "proto/job_spec.h"
 #include "proto/result.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): theirs
 class App;
 }
 

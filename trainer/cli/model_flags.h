@@ -9,7 +9,7 @@
 #include "trainer/model/hf_folder.h"
 #include "trainer/train/inference.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): theirs
 class App;
 }
 

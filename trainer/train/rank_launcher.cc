@@ -36,6 +36,7 @@ Result<pid_t> start_rank(const RankLauncher::Options& options, int rank) {
       "ratchet-trainer",    "run",          options.attempt_file, "--rank",
       std::to_string(rank), "--rendezvous", options.rendezvous};
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words) {
     arguments.push_back(word.data());
   }

@@ -133,7 +133,10 @@ void Reporter::Impl::draw(const EventBody& body) {
     if (progress) {
       progress->finish();
     }
-    say(std::string(to_word(exit->kind)) + ": " + exit->message);
+    // A failure is said once, by the command, on stderr and whatever --quiet says.
+    if (exit->kind == ExitKind::kCompleted || exit->kind == ExitKind::kPreempted) {
+      say(std::string(to_word(exit->kind)) + ": " + exit->message);
+    }
     if (tensorboard) {
       static_cast<void>(tensorboard->flush());
     }

@@ -362,6 +362,7 @@ LoopEnd TrainLoop::stop_non_finite(const StepRows& rows, const EpochPlan& plan,
     }
   }
   std::vector<std::string> lines;
+  lines.reserve(samples.size());
   for (const std::uint32_t sample : samples) {
     lines.push_back("line " + std::to_string(args_.inputs->train.origin(sample).line));
   }
