@@ -228,6 +228,15 @@ class Run(Folder):
         self.run_trainer(spec, out)
         self.assertEqual(final_hashes(out), final_hashes(self.folder / "whole"))
 
+    def test_two_ranks_stop_together(self):
+        spec = self.spec(devices={"kind": "cpu", "count": 2})
+        out = self.folder / "out"
+        self.run_trainer(spec, out, "--stop-at-step", "3", expect=3)
+        self.assertEqual(events(out, "exit")[-1]["step"], 3)
+        self.run_trainer(spec, out)
+        self.run_trainer(spec, out)  # a finished job is told so, and its result written again
+        self.assertEqual(events(out, "exit")[-1]["kind"], "completed")
+
     def test_ranks_die_with_their_leader(self):
         spec = self.spec(devices={"kind": "cpu", "count": 2})
         out = self.folder / "out"

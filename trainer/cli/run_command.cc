@@ -45,6 +45,26 @@ void print_json(const ExitRecord& record) {
   std::puts(object.dump().c_str());
 }
 
+// Of a rank that another process leads: all ranks come to the same verdicts together, so only what
+// befell this one alone is a failure.
+int rank_exit_code(ExitKind kind) {
+  switch (kind) {
+    case ExitKind::kCompleted:
+    case ExitKind::kPreempted:
+    case ExitKind::kNonFinite:
+    case ExitKind::kLossPlateau:
+    case ExitKind::kTimeout:
+      return kExitOk;
+    case ExitKind::kUserError:
+    case ExitKind::kDataError:
+    case ExitKind::kOomGpu:
+    case ExitKind::kGpuFault:
+    case ExitKind::kInternal:
+      return kExitFailure;
+  }
+  return kExitFailure;
+}
+
 int run(const RunArgs& args) {
   auto spec = load_attempt_spec(args.spec);
   if (!spec) {
@@ -73,7 +93,7 @@ int run(const RunArgs& args) {
     std::fprintf(stderr, "error: %s: %s\n", std::string(to_word(record.kind)).c_str(),
                  record.message.c_str());
   }
-  return exit_code(record.kind);
+  return args.rank > 0 ? rank_exit_code(record.kind) : exit_code(record.kind);
 }
 
 }  // namespace
