@@ -40,7 +40,7 @@ BANNED = [
     (r"\b(TODO|FIXME|XXX|HACK)\b", "an open end: settle it or open an issue"),
     (r"\bstd::rand\b|\bsrand\s*\(|(?<![\w:])rand\s*\(\s*\)", "hidden state: use a seeded generator"),
     (r"\bstrtok\s*\(|\bsprintf\s*\(|\bstrcpy\s*\(|\bgets\s*\(", "no bounds: use std::string"),
-    (r"\batoi\s*\(|\batof\s*\(|\bstd::sto[ifdlu]+\s*\(", "loses errors: use std::from_chars"),
+    (r"\bato[ifl]\s*\(", "loses errors: use std::from_chars"),
     (r"#\s*include\s*<torch/torch\.h>", "14 s a file: use ATen/..., c10/..., torch/csrc/..."),
     (r"#\s*include\s*<bits/", "GCC's private headers: include the standard one"),
     (r"\bNOLINT\b(?!\()", "name the check and say why: NOLINT(check): reason"),
@@ -125,11 +125,12 @@ def sizes(path, text):
         lines = text.splitlines()
         if len(lines) > MAX_LINES:
             found.append(f"{path}: {len(lines)} lines, {MAX_LINES} are allowed: split it by subject")
-        allowed = MAX_COLUMNS if path.endswith(pf.SOURCES + pf.HEADERS) else MAX_SCRIPT_COLUMNS
+        # clang-format breaks C++ at its limit and leaves long literals alone.
+        limit = MAX_COLUMNS if path.endswith(pf.SOURCES + pf.HEADERS) else MAX_SCRIPT_COLUMNS
         found += [
-            f"{path}:{number}: {len(line)} columns, {allowed} are allowed"
+            f"{path}:{number}: {len(line)} columns, {limit} are allowed"
             for number, line in enumerate(lines, 1)
-            if len(line) > allowed
+            if len(line) > (MAX_SCRIPT_COLUMNS if '"' in line else limit)
         ]
     return found
 
