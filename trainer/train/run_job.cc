@@ -23,12 +23,12 @@
 #include "trainer/checkpoint/checkpoint_writer.h"
 #include "trainer/checkpoint/journal.h"
 #include "trainer/checkpoint/resume_check.h"
-#include "trainer/model/copy_folder.h"
 #include "trainer/model/peft_folder.h"
 #include "trainer/train/job_inputs.h"
 #include "trainer/train/output_lock.h"
 #include "trainer/train/rank_launcher.h"
 #include "trainer/train/reporter.h"
+#include "trainer/train/result_export.h"
 #include "trainer/train/step_engine.h"
 #include "trainer/train/train_loop.h"
 #include "trainer/train/watcher.h"
@@ -92,7 +92,7 @@ class Attempt {
              std::vector<RejectedCheckpoint> rejected);
   void start_saver();
   ExitRecord train();
-  void export_result();
+  void write_result();
   void say(Stage stage, const std::string& detail);
   void emit(const EventBody& body);
 
@@ -403,38 +403,18 @@ ExitRecord Attempt::train() {
     park();  // an emergency got there first and ends the process
   }
   if (end.finished && leads()) {
-    export_result();
-    end.record.evidence["result"] =
-        spec_.output_dir + (spec_.job.method == Method::kFull ? "/model" : "/adapter");
+    write_result();
+    end.record.evidence["result"] = result_folder(spec_);
   }
   return end.record;
 }
 
-void Attempt::export_result() {
+void Attempt::write_result() {
   say(Stage::kExport, "writing the result");
   HostArenas arenas(inputs_->arena.arena_size);
-  static_cast<void>(engine_->copy_arenas(arenas.targets()));
-  const std::filesystem::path out = spec_.output_dir;
-  Status written = ok();
-  if (inputs_->lora) {
-    written = write_peft_folder(
-        out / "adapter",
-        adapter_config_for(*inputs_->lora, spec_.paths.base_model, spec_.job.lora.dropout),
-        *inputs_->lora, arenas.params);
-  } else {
-    std::error_code removed;
-    std::filesystem::remove_all(out / "model", removed);
-    CopyFolderArgs copying;
-    copying.selects = [](const FolderTensor&) { return true; };
-    copying.transform = [&](const FolderTensor& tensor, std::span<float> values) -> Status {
-      const ArenaTensor* from = inputs_->arena.find(tensor.tensor.name);
-      if (from == nullptr) {
-        return Error{Code::kInternal, "No arena holds '" + tensor.tensor.name + "'."};
-      }
-      std::copy_n(arenas.params.begin() + from->offset, values.size(), values.begin());
-      return ok();
-    };
-    written = copy_model_folder(inputs_->folder, out / "model", copying);
+  Status written = engine_->copy_arenas(arenas.targets());
+  if (written) {
+    written = export_result(spec_, *inputs_, arenas.params);
   }
   if (!written) {
     give_up(ExitKind::kInternal,
