@@ -11,6 +11,10 @@ BUILDS ?= release asan tsan fuzz
 MODEL ?=
 DATA ?=
 
+# What CMake says is shown only when it fails; ninja shows its progress.
+configure = mkdir -p build && { $(CMAKE) --preset release $(1) >build/configure.log 2>&1 || \
+	{ cat build/configure.log; exit 1; }; }
+
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | \
 	  awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -22,12 +26,12 @@ setup-test:  ## Install what the tests need as well
 	@deploy/setup.sh test
 
 build: setup-test  ## Build everything in build/release: product, tests, benchmarks
-	@$(CMAKE) --preset release -DRATCHET_TESTS=ON -DRATCHET_BENCH=ON
+	@$(call configure,-DRATCHET_TESTS=ON -DRATCHET_BENCH=ON)
 	@$(CMAKE) --build build/release -j $(JOBS)
 
 demo: setup  ## Train, kill, resume, compare: MODEL=folder DATA=file.jsonl take your own
-	@test -f build/release/CMakeCache.txt || \
-	  $(CMAKE) --preset release -DRATCHET_TESTS=OFF -DRATCHET_BENCH=OFF
+	@test -f build/release/build.ninja || \
+	  { $(call configure,-DRATCHET_TESTS=OFF -DRATCHET_BENCH=OFF); }
 	@$(CMAKE) --build build/release -j $(JOBS) --target ratchet-trainer
 	@MODEL='$(MODEL)' DATA='$(DATA)' deploy/demo/demo.sh
 

@@ -8,7 +8,10 @@ file(GLOB RATCHET_SITE LIST_DIRECTORIES true
 
 if(RATCHET_TORCH)
   # Kept in the cache, so that a later build without the variable means the same library.
-  set(RATCHET_LIBTORCH "$ENV{RATCHET_LIBTORCH}" CACHE PATH "Installed LibTorch, or empty")
+  set(RATCHET_LIBTORCH "" CACHE PATH "Installed LibTorch, or empty")
+  if(NOT "$ENV{RATCHET_LIBTORCH}" STREQUAL "")
+    set(RATCHET_LIBTORCH "$ENV{RATCHET_LIBTORCH}" CACHE PATH "Installed LibTorch" FORCE)
+  endif()
   if(RATCHET_LIBTORCH)
     set(RATCHET_TORCH_ROOT ${RATCHET_LIBTORCH})
   else()
