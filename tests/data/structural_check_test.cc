@@ -71,20 +71,22 @@ TEST(StructuralCheck, ThreadsDoNotChangeTheReport) {
   }
   const ratchet::testing::TempFolder folder;
   const auto path = write_into(folder, "data.jsonl", text);
-  std::vector<std::string> findings[2];
-  for (const unsigned threads : {1U, 4U}) {
+  std::vector<std::vector<std::string>> findings;
+  for (const unsigned threads : {0U, 1U, 4U}) {
     CheckOptions options;
     options.threads = threads;
     const CheckReport report = check_file(path, options);
     EXPECT_EQ(report.rows, 30'000);
     EXPECT_EQ(report.findings.count(Rule::kMalformedJson), 30);
     EXPECT_EQ(report.findings.count(Rule::kDuplicateId), 999);
+    findings.emplace_back();
     for (const DataFinding& finding : report.findings.sorted()) {
-      findings[threads == 1 ? 0 : 1].push_back(finding_json(finding));
+      findings.back().push_back(finding_json(finding));
     }
   }
   EXPECT_EQ(findings[0].size(), 20);
   EXPECT_EQ(findings[0], findings[1]);
+  EXPECT_EQ(findings[0], findings[2]);
 }
 
 TEST(StructuralCheck, ReportsProgressToTheEnd) {

@@ -76,7 +76,7 @@ void check_file(std::string_view text, const std::filesystem::path& path) {
   std::ofstream(path, std::ios::binary | std::ios::trunc)
       .write(text.data(), static_cast<std::streamsize>(text.size()));
   CheckOptions options;
-  options.threads = 1;
+  options.threads = 0;
   const auto report = check_structure(path, options);
   require(report.has_value(), "a file that can be read has a report");
   require(report->good_rows <= report->rows, "no more good rows than rows");

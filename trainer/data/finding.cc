@@ -272,11 +272,17 @@ std::uint64_t FindingLog::count_all() const {
 }
 
 std::vector<DataFinding> FindingLog::sorted() const {
-  std::vector<DataFinding> sorted = findings_;
-  std::stable_sort(sorted.begin(), sorted.end(), [](const DataFinding& a, const DataFinding& b) {
-    if (a.about_file != b.about_file) return a.about_file;
-    return a.place.row < b.place.row;
+  std::vector<const DataFinding*> order;
+  order.reserve(findings_.size());
+  for (const DataFinding& finding : findings_) order.push_back(&finding);
+  std::sort(order.begin(), order.end(), [](const DataFinding* a, const DataFinding* b) {
+    if (a->about_file != b->about_file) return a->about_file;
+    if (a->place.row != b->place.row) return a->place.row < b->place.row;
+    return a < b;  // both in findings_: the one found first
   });
+  std::vector<DataFinding> sorted;
+  sorted.reserve(order.size());
+  for (const DataFinding* finding : order) sorted.push_back(*finding);
   return sorted;
 }
 

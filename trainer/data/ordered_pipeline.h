@@ -24,15 +24,16 @@ class OrderedPipeline {
   //   the end of the stream.
   // work(const In&) -> Out: thread-safe.
   // merge(const In&, Out&&) -> bool: false stops early.
+  // With 0 threads all of it runs on the calling thread.
   // An exception thrown by work() is thrown again here after the workers have stopped.
   template <class Produce, class Work, class Merge>
   static Status run(unsigned threads, const Produce& produce, const Work& work,
                     const Merge& merge) {
-    const std::size_t workers = threads == 0 ? 1 : threads;
-    OrderedPipeline pipeline(2 * workers);
+    if (threads == 0) return run_here(produce, work, merge);
+    OrderedPipeline pipeline(2 * static_cast<std::size_t>(threads));
     std::vector<std::jthread> pool;
-    pool.reserve(workers);
-    for (std::size_t i = 0; i < workers; ++i) {
+    pool.reserve(threads);
+    for (unsigned i = 0; i < threads; ++i) {
       pool.emplace_back([&] { pipeline.work_until_closed(work); });
     }
     const Status status = pipeline.feed(produce, merge);
@@ -48,6 +49,16 @@ class OrderedPipeline {
     std::exception_ptr failure;
     bool done = false;
   };
+
+  template <class Produce, class Work, class Merge>
+  static Status run_here(const Produce& produce, const Work& work, const Merge& merge) {
+    In input;
+    for (;;) {
+      const Result<bool> produced = produce(input);
+      if (!produced) return produced.error();
+      if (!*produced || !merge(input, work(std::as_const(input)))) return ok();
+    }
+  }
 
   explicit OrderedPipeline(std::size_t slots) : slots_(slots) {}
 

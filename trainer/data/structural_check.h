@@ -23,7 +23,7 @@ struct CheckOptions {
   DataFormat format = DataFormat::kAuto;  // kAuto: detect
   DataColumns columns;
   std::size_t keep_findings = 10;  // of each rule
-  unsigned threads = 2;
+  unsigned threads = 2;            // workers beside the calling thread; 0: none
   // Called from the calling thread, at most once a block, with bytes done and bytes in all.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
 };

@@ -66,7 +66,7 @@ struct TokenizeOptions {
   std::uint32_t sequence_length = 2048;
   OverLong over_long = OverLong::kError;
   std::size_t keep_findings = 10;
-  unsigned threads = 2;
+  unsigned threads = 2;  // workers beside the calling thread; 0: none
   // From the calling thread, at most once a block: bytes of the file done and in all.
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;
 };
