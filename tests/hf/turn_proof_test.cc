@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "trainer/hf/loss_spans.h"
 
 namespace ratchet::trainer {
@@ -83,6 +86,25 @@ TEST(TurnProof, AClosingTokenBelongsToTheLastTurnOnly) {
       "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"
       "{% if add_generation_prompt %}<|assistant|>{% else %}<|endoftext|>{% endif %}",
       "its end cannot be told");
+}
+
+TEST(TurnProof, AFolderSaysWhatAControlTokenIs) {
+  const auto folder = std::filesystem::path(::testing::TempDir()) / "ratchet_turn_proof_folder";
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "tokenizer_config.json") << R"({"eos_token": "<|end|>",
+      "added_tokens_decoder": {"1": {"content": "<|endoftext|>"}, "2": {"content": "<|end|>"},
+                               "3": {"content": "<|user|>"}, "4": {"content": "<|assistant|>"}}})";
+  std::ofstream(folder / "chat_template.jinja")
+      << "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}"
+         "{% if add_generation_prompt %}<|assistant|>{% else %}<|endoftext|>{% endif %}";
+  const auto loss = render_with_loss(ChatTemplate::load(folder).value(), kChat);
+  ASSERT_TRUE(loss) << loss.error().message;
+  ASSERT_EQ(loss->spans.size(), 2U);
+  const auto text = [&loss](size_t i) {
+    return loss->text.substr(loss->spans[i].begin, loss->spans[i].end - loss->spans[i].begin);
+  };
+  EXPECT_EQ(text(0), "two<|end|>\n");
+  EXPECT_EQ(text(1), "four<|end|>\n<|endoftext|>");
 }
 
 TEST(TurnProof, WhatFollowsTheGenerationPromptIsTrained) {
