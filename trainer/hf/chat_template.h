@@ -4,7 +4,7 @@
 // (Jinja2 with trim_blocks, lstrip_blocks, loop controls, Python's tojson, raise_exception,
 // strftime_now, {% generation %}). Const methods may be called from any number of threads.
 //
-// Rendering is bounded in time (an instruction budget), depth and length of output. A template is
+// Rendering is bounded in instructions, depth and length of output. A template is
 // nevertheless code that the model's publisher wrote: one that doubles a string in a loop can use
 // much memory before the budget stops it. Messages and tools are data and cannot.
 
