@@ -227,6 +227,7 @@ TEST(SafetensorsLayout, FollowsTheReferenceWritersOrderAndPadding) {
                                           {"h", DType::kBF16, {3}}});
   ASSERT_TRUE(is_ok(layout));
   std::vector<std::string> names;
+  names.reserve(layout->header.tensors.size());
   for (const StoredTensor& tensor : layout->header.tensors) names.push_back(tensor.name);
   EXPECT_EQ(names, (std::vector<std::string>{"z", "a", "b", "h"}));
   EXPECT_EQ(layout->prefix.size() % 8, 0U);

@@ -159,6 +159,7 @@ Status PeftFolder::match(const ModelConfig& base) {
   const Result<Sorted> sorted = sort_tensors(file_.header());
   if (!sorted) return sorted.error();
   std::vector<LoraSite> sites;
+  sites.reserve(sorted->sites.size());
   for (const auto& [site, factors] : sorted->sites) sites.push_back(site);
   Result<LoraLayout> layout = make_lora_layout(
       base, {.rank = config_.rank, .alpha = config_.alpha, .rslora = config_.rslora}, sites);

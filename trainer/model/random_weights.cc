@@ -191,6 +191,7 @@ Status write_random_weights(const fs::path& folder, const ModelConfig& config,
         SafetensorsWriter::create(folder / shard.file, shard.tensors);
     if (!writer) return writer.error();
     std::vector<const ModelTensor*> in_shard;
+    in_shard.reserve(shard.tensors.size());
     for (const TensorSpec& spec : shard.tensors) in_shard.push_back(by_name.at(spec.name));
     Status written = pieces.write(cut(in_shard, writer->header()), *writer);
     if (!written) return written;
