@@ -12,7 +12,8 @@
 # Steps: distribution packages, Rust, Python environment, its packages, touches, crates. Everything
 # but distribution packages lands in .toolchain/ beside the sources. Output of the commands that
 # run goes to .toolchain/setup.log.
-set -euo pipefail
+set -Eeuo pipefail
+trap 'echo "setup: stopped at line $LINENO of ${BASH_SOURCE[0]}: see the end of .toolchain/setup.log." >&2' ERR
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 TOOLCHAIN=$ROOT/.toolchain

@@ -33,7 +33,8 @@ check_installed_toolkits() {
       "is built against 2.11: name that one, or unset RATCHET_LIBTORCH to have it downloaded."
   fi
   if [[ -n ${CUDA_HOME:-} ]]; then
-    version=$("$CUDA_HOME/bin/nvcc" --version 2>/dev/null | sed -nE 's/.*release ([0-9]+)\..*/\1/p')
+    version=$("$CUDA_HOME/bin/nvcc" --version 2>/dev/null | sed -nE 's/.*release ([0-9]+)\..*/\1/p') ||
+      true
     [[ -n $version ]] || fail "CUDA_HOME names '$CUDA_HOME', where bin/nvcc does not run: name a" \
       "CUDA 13 toolkit, or unset CUDA_HOME to have one downloaded."
     ((version >= 13)) || fail "CUDA_HOME names a CUDA $version toolkit; ratchet needs 13: name a" \
@@ -110,7 +111,7 @@ install_python_packages() {
     return
   fi
   if [[ $1 == product ]]; then
-    step "LibTorch, CUDA and CMake: ${#missing[@]} packages, up to 2.6 GB to download"
+    step "LibTorch, CUDA and CMake: ${#missing[@]} packages (2.6 GB when all are missing)"
   else
     step "Packages that only tests need: ${#missing[@]}"
   fi

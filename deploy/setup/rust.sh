@@ -3,7 +3,7 @@
 RUST_NEEDED=85 # 1.85: edition 2024, which the locked crates use.
 
 # rust_minor CARGO: N of `cargo 1.N.x`, or nothing.
-rust_minor() { "$1" --version 2>/dev/null | sed -nE 's/^cargo 1\.([0-9]+)\..*/\1/p'; }
+rust_minor() { { "$1" --version 2>/dev/null || true; } | sed -nE 's/^cargo 1\.([0-9]+)\..*/\1/p'; }
 
 # good_cargo: path of the newest cargo that is new enough and has its rustc beside it.
 good_cargo() {
@@ -13,7 +13,7 @@ good_cargo() {
   ); do
     if [[ ! -x $candidate || ! -x ${candidate/%cargo/rustc} ]] &&
       [[ ! -x ${candidate/cargo-/rustc-} ]]; then continue; fi
-    minor=$(rust_minor "$candidate")
+    minor=$(rust_minor "$candidate") || true
     if [[ -n $minor ]] && ((minor >= RUST_NEEDED)); then
       printf '%s\n' "$candidate"
       return
@@ -77,10 +77,15 @@ fetch_crates() {
     skip_step
     return
   fi
+  if (cd "$room" && "$TOOLCHAIN/bin/cargo" fetch --locked --offline --quiet) >>"$LOG" 2>&1; then
+    printf '%s' "$key" >"$stamp"
+    skip_step
+    return
+  fi
   step "Rust crates of trainer/hf"
   [[ -z $WHEELS || -d $WHEELS/crates ]] || fail "RATCHET_WHEELS has no folder 'crates': fill it with" \
     "deploy/download_packages.sh on a machine with a network."
-  (cd "$room" && work "cargo fetch" "$TOOLCHAIN/bin/cargo" fetch --locked \
-    --target x86_64-unknown-linux-gnu) || explain "fetching the crates of trainer/hf"
+  (cd "$room" && work "cargo fetch" "$TOOLCHAIN/bin/cargo" fetch --locked) ||
+    explain "fetching the crates of trainer/hf"
   printf '%s' "$key" >"$stamp"
 }
