@@ -220,6 +220,26 @@ TEST(AsyncSaver, CommitNowReturnsWhatIsCommittedAlready) {
   EXPECT_EQ(loop.results().size(), 1U);
 }
 
+// An evaluation after the save of a step adds to the state of that step.
+TEST(AsyncSaver, CommitNowReplacesACheckpointWhoseStateHasGrown) {
+  Loop loop;
+  loop.start();
+  loop.step();
+  auto first = loop.saver->commit_now(CheckpointReason::kInterval);
+  ASSERT_TRUE(first);
+  PublishedState evaluated = loop.published();
+  evaluated.state.evaluated_step = 1;
+  loop.saver->begin_update();
+  loop.saver->end_update(evaluated);
+  auto second = loop.saver->commit_now(CheckpointReason::kEnd);
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->tensors_digest, first->tensors_digest);
+  EXPECT_NE(second->manifest_sha256, first->manifest_sha256);
+  auto state = decode_trainer_state(read_whole(second->path + "/trainer_state.json"));
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->evaluated_step, 1U);
+}
+
 TEST(AsyncSaver, CommitNowWithoutAStateIsRefused) {
   Loop loop;
   AsyncSaver saver(loop.options);
@@ -255,14 +275,14 @@ TEST(AsyncSaver, AnEmergencyStopsAnOlderSaveThatTakesTooLong) {
   // The save in flight crawls; it notices the stop at its next chunk.
   loop.options.at_point = [&](std::string_view point) {
     if (point == "begin") ++begun;
-    if (begun == 1) std::this_thread::sleep_for(milliseconds(100));
+    if (begun == 1) std::this_thread::sleep_for(milliseconds(200));
   };
   loop.start();
   loop.step();
   ASSERT_TRUE(loop.saver->begin_save(CheckpointReason::kInterval));
   loop.step();
   auto saved =
-      loop.saver->commit_now(CheckpointReason::kSignal, steady_clock::now() + milliseconds(1500));
+      loop.saver->commit_now(CheckpointReason::kSignal, steady_clock::now() + milliseconds(6000));
   ASSERT_TRUE(saved) << saved.error().message;
   EXPECT_EQ(saved->step, 2U);
   ASSERT_EQ(loop.results().size(), 2U);

@@ -15,6 +15,7 @@ TrainerState full_state() {
   TrainerState s = SmallJob().state_at(123);
   s.best = BestMetric{0.1 + 0.2, 100};
   s.early_stop_reference = -0.0;
+  s.evaluated_step = 120;
   s.evaluations_without_improvement = 2;
   return s;
 }

@@ -89,6 +89,7 @@ struct AsyncSaver::Impl {
   bool closing = false;
   std::uint64_t skipped = 0;
   std::optional<CommittedCheckpoint> last;
+  TrainerState last_state;  // that `last` holds
   std::string parent_manifest;
 
   std::thread writer;
@@ -187,6 +188,7 @@ void AsyncSaver::Impl::finish_save(SaveResult& result) {
   if (result.committed) {
     const std::lock_guard lock(mu);
     last = result.committed;
+    last_state = saving.state;
     parent_manifest = result.committed->manifest_sha256;
   }
   if (options.on_result) options.on_result(result);
@@ -288,7 +290,7 @@ Result<CommittedCheckpoint> AsyncSaver::commit_now(CheckpointReason reason,
       if (impl_->options.on_result) impl_->options.on_result(result);
       return claimed.error();
     }
-    if (impl_->last && impl_->last->step == result.step) {
+    if (impl_->last && impl_->last_state == impl_->published->state) {
       impl_->claimed = false;
       CommittedCheckpoint already = *impl_->last;
       lock.unlock();

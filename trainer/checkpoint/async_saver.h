@@ -92,7 +92,8 @@ class AsyncSaver {
   // Saves the published state on the calling thread and returns when it is committed, or when the
   // deadline has passed and all is cleaned up (kUnavailable). A checkpoint in flight is waited for
   // when it is of the same step; else it is stopped after a third of the time. When the published
-  // step has been committed already, that checkpoint is returned at once. Without a deadline: takes
+  // state has been committed already, that checkpoint is returned at once; a state of the same step
+  // that has changed since (an evaluation) replaces it. Without a deadline: takes
   // its time. on_result is called too.
   Result<CommittedCheckpoint> commit_now(
       CheckpointReason reason,

@@ -1,5 +1,6 @@
 #include "trainer/checkpoint/checkpoint_writer.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <random>
@@ -115,6 +116,8 @@ Result<HashedFileWriter> Commit::start_file(std::string_view name, std::uint64_t
   if (!file) return file.error();
   if (auto status = file->allocate(bytes); !status) return status.error();
   clock_.point("space_reserved");
+  const auto needed = static_cast<std::size_t>(std::min(bytes, kChunkBytes));
+  if (buffer_.size() < needed) buffer_.resize(needed);
   return HashedFileWriter(*std::move(file), clock_, buffer_);
 }
 
@@ -199,7 +202,6 @@ Status Commit::write_folder() {
   made_ = true;
   note("begin", Sync::kNo, {{"folder", tmp_}});
   clock_.point("folder_made");
-  buffer_.resize(kChunkBytes);
   // In order of name, as the manifest lists them.
   if (content_.kind == WeightsKind::kAdapter) {
     if (auto status = add_text(kAdapterConfigName, content_.adapter_config); !status) return status;

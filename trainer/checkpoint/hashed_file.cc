@@ -30,7 +30,10 @@ Status CommitClock::timed_sync(const std::function<Status()>& sync) {
 
 Status HashedFileWriter::append(std::span<const std::byte> data) {
   while (!data.empty()) {
-    const std::size_t room = std::min<std::size_t>(data.size(), kChunkBytes - buffered_);
+    const std::size_t room = std::min(data.size(), buffer_.size() - buffered_);
+    if (room == 0) {
+      return Error{Code::kInternal, "'" + file_.path() + "' grew beyond its announced size."};
+    }
     std::memcpy(buffer_.data() + buffered_, data.data(), room);
     buffered_ += room;
     data = data.subspan(room);

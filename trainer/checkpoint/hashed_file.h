@@ -41,7 +41,8 @@ class CommitClock {
 
 class HashedFileWriter {
  public:
-  // `buffer` is scratch of kChunkBytes, shared by the files of one checkpoint.
+  // `buffer` is scratch, shared by the files of one checkpoint: kChunkBytes, or the size of the
+  // file when that is less.
   HashedFileWriter(File file, CommitClock& clock, std::vector<std::byte>& buffer)
       : file_(std::move(file)), clock_(clock), buffer_(buffer) {}
 
