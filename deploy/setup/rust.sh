@@ -9,7 +9,7 @@ rust_minor() { { "$1" --version 2>/dev/null || true; } | sed -nE 's/^cargo 1\.([
 good_cargo() {
   local candidate minor
   for candidate in "$(command -v cargo || true)" "$HOME/.cargo/bin/cargo" $(
-    compgen -G '/usr/bin/cargo-1.*' | sort -Vr
+    compgen -G '/usr/bin/cargo-1.*' | sort -Vr || true
   ); do
     if [[ ! -x $candidate || ! -x ${candidate/%cargo/rustc} ]] &&
       [[ ! -x ${candidate/cargo-/rustc-} ]]; then continue; fi
