@@ -162,7 +162,7 @@ EventLog::~EventLog() {
   ::close(file_);
 }
 
-void EventLog::emit(EventBody body) {
+void EventLog::emit(const EventBody& body) {
   const std::scoped_lock lock(mu_);
   append(body);
 }

@@ -46,7 +46,7 @@ class EventLog {
   EventLog(const EventLog&) = delete;
   EventLog& operator=(const EventLog&) = delete;
 
-  void emit(EventBody body);
+  void emit(const EventBody& body);
 
   // Waits at most this long until the descriptor's reader has taken everything; true when it has
   // (or there is no descriptor).
