@@ -19,6 +19,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "trainer/data/order.h"
 #include "trainer/data/structural_check.h"
@@ -51,9 +52,9 @@ std::string sentence(std::uint64_t& state, std::size_t words) {
   return text;
 }
 
-std::string chat_row(std::uint64_t number, std::uint64_t& state) {
-  std::string row = "{\"id\": \"row-" + std::to_string(number) +
-                    "\", \"messages\": [{\"role\": \"system\", \"content\": \"Answer well.\"}";
+// Everything of a row behind its id.
+std::string chat_tail(std::uint64_t number, std::uint64_t& state) {
+  std::string row = ", \"messages\": [{\"role\": \"system\", \"content\": \"Answer well.\"}";
   for (std::size_t turn = 0; turn <= number % 3; ++turn) {
     row += ", {\"role\": \"user\", \"content\": \"" + sentence(state, 12) + "\"}";
     row += ", {\"role\": \"assistant\", \"content\": \"" + sentence(state, 25) + "\"}";
@@ -61,10 +62,10 @@ std::string chat_row(std::uint64_t number, std::uint64_t& state) {
   return row + "]}";
 }
 
-std::string conversation_row(std::uint64_t number, std::uint64_t& state) {
-  std::string row = "{\"conversation_id\": \"c-" + std::to_string(number) +
-                    "\", \"persona\": \"planner\", \"emotional_arc\": \"calm to glad\", "
-                    "\"topic\": \"budget\", \"training_pairs\": [";
+std::string conversation_tail(std::uint64_t& state) {
+  std::string row =
+      ", \"persona\": \"planner\", \"emotional_arc\": \"calm to glad\", "
+      "\"topic\": \"budget\", \"training_pairs\": [";
   for (std::size_t pair = 0; pair < 4; ++pair) {
     if (pair > 0) row += ", ";
     row += "{\"prompt_context\": \"" + sentence(state, 20) + "\", \"user_query\": \"" +
@@ -74,20 +75,26 @@ std::string conversation_row(std::uint64_t number, std::uint64_t& state) {
   return row + "]}";
 }
 
-// Bytes written.
+// Bytes written. Rows have ids of their own; their texts come from a pool, for speed.
 std::uint64_t write_data(const Settings& settings) {
+  constexpr std::uint64_t kPool = 4099;
+  std::uint64_t state = 7;
+  std::vector<std::string> tails;
+  const bool chat = settings.format == "chat";
+  for (std::uint64_t i = 0; i < kPool; ++i) {
+    tails.push_back(chat ? chat_tail(i, state) : conversation_tail(state));
+  }
   std::ofstream out(settings.file, std::ios::binary);
   const bool document = settings.format == "document";
-  std::uint64_t state = 7;
+  const std::string start = chat ? "{\"id\": \"row-" : "{\"conversation_id\": \"c-";
   std::uint64_t bytes = 0;
   if (document) out << "{\"conversations\": [\n";
   for (std::uint64_t number = 0; bytes < settings.bytes; ++number) {
     if (document && number > 0) out << ",\n";
-    const std::string row =
-        settings.format == "chat" ? chat_row(number, state) : conversation_row(number, state);
-    out << row;
+    const std::string& tail = tails[number % kPool];
+    out << start << number << '"' << tail;
     if (!document) out << '\n';
-    bytes += row.size() + 1;
+    bytes += start.size() + tail.size() + 10;
   }
   if (document) out << "\n]}\n";
   out.close();
