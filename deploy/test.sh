@@ -18,6 +18,8 @@ RESULTS=$ROOT/build/results
 JOBS=${JOBS:-$(nproc)}
 PATH=$ROOT/.toolchain/bin:$PATH
 cd "$ROOT"
+# Tests run side by side: threads that spin while they wait would starve each other.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 
 # note TITLE SECONDS_AT_START
 note() { printf '%s: %d s\n' "$1" "$((SECONDS - $2))"; }

@@ -27,6 +27,8 @@ for setting in "$@"; do
 done
 trainer=${RATCHET_TRAINER:-$root/build/release/bin/ratchet-trainer}
 python=${PYTHON:-python3}
+# On a busy machine, threads that spin while they wait would starve each other.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 work=${DEMO_WORK:-$root/build/demo/run}
 inputs=("$python" "$root/deploy/demo/demo_inputs.py")
 

@@ -87,8 +87,9 @@ class Folder(unittest.TestCase):
 
 
 def quiet_environment():
-    """Two threads whatever the machine has, so that class A holds between all runs of a test."""
-    return {**os.environ, "OMP_NUM_THREADS": "2"}
+    """Two threads whatever the machine has, so that class A holds between all runs of a test; and
+    threads that sleep while they wait: on a busy machine, spinning ones starve each other."""
+    return {**os.environ, "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def events(out, kind=None):
