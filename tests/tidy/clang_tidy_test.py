@@ -136,6 +136,7 @@ class Tidy:
                     pass
         else:
             self.findings.append(result.stdout.strip() or result.stderr.strip())
+            print(self.findings[-1] + "\n", flush=True)
 
 
 def main():
@@ -156,8 +157,6 @@ def main():
     batches = list(tidy.batches())
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         list(pool.map(tidy.read, batches))
-    for finding in tidy.findings:
-        print(finding + "\n")
     print(
         f"clang-tidy: {len(units)} files, {sum(map(len, batches))} of them read now, findings in "
         f"{sum(not tidy.is_clean(path) for path in units)} or their headers, "
