@@ -136,6 +136,16 @@ class Run(Folder):
         self.assertEqual(resume["rejected"][0]["rung"], "V2")
         self.assertEqual(final_hashes(out), final_hashes(self.folder / "whole"))
 
+    def test_nothing_begins_again_over_broken_checkpoints(self):
+        spec = self.spec()
+        out = self.folder / "out"
+        self.run_trainer(spec, out, "--stop-at-step", "9", expect=3)
+        for path in checkpoints(out):
+            (path / "trainer_state.json").unlink()
+        _, stderr = self.run_trainer(spec, out, expect=1)
+        self.assertIn("V1", stderr)
+        self.assertIn("begin again", stderr)
+
     def test_resume_never_refuses_a_folder_with_checkpoints(self):
         spec = self.spec()
         out = self.folder / "out"

@@ -3,6 +3,7 @@
 // What the tests of trainer/ops share: seeded random tensors, and numeric gradients in double.
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <functional>

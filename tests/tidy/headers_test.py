@@ -18,8 +18,11 @@ ROOMS = ("proto/", "trainer/", "agent/", "controlplane/", "tests/")
 
 
 def compile_alone(header, flags):
+    # The define is what ratchet_test() gives every test.
+    source = f'-DRATCHET_SOURCE_DIR="{pf.ROOT}"'
     return subprocess.run(
-        [tidy.CLANG, "-fsyntax-only", "-w", "-x", "c++", "-include", header, *flags, "-I.", "/dev/null"],
+        [tidy.CLANG, "-fsyntax-only", "-w", "-x", "c++", "-include", header, *flags, source, "-I.",
+         "/dev/null"],
         cwd=pf.ROOT,
         capture_output=True,
         text=True,

@@ -295,6 +295,15 @@ std::string Attempt::choose_resume_point(const Expectations& expect, HostArenas&
                           "): " + rejected.reason,
                       0});
   }
+  if (!report.loaded && !report.rejected.empty()) {
+    // Beginning again in silence would cost the user everything that these folders may still hold.
+    give_up(ExitKind::kUserError,
+            "None of the " + std::to_string(report.rejected.size()) + " checkpoints in '" +
+                spec_.output_dir + "/ckpt' is valid; the newest fails at " +
+                report.rejected.front().rung + ": " + report.rejected.front().reason +
+                " Restore one from a copy, or begin again in another --out.",
+            Stage::kModelLoad);
+  }
   if (!report.loaded) {
     return "";
   }
