@@ -21,7 +21,7 @@ Result<std::string> train_bpe(std::span<const std::string> texts, const BpeTrain
   RustBytes tokenizer_json;
   RustBytes message;
   if (rh_train_bpe(rust_data(request_json), request_json.size(), rust_data(joined), sizes.data(),
-                   sizes.size(), tokenizer_json.out(), message.out()) != RH_OK) {
+                   sizes.size(), tokenizer_json.out(), message.out()) != kRhOk) {
     return rust_error(Code::kInvalidArgument, "The tokenizer could not be trained", message);
   }
   return std::string(tokenizer_json.view());

@@ -91,7 +91,7 @@ std::vector<std::string> find_control_texts(const std::filesystem::path& folder,
     for (const auto& entry : decoder->items()) add(entry.value());
   } else if (auto bytes = read_small_file(folder / "tokenizer.json", kMaxTokenizerBytes)) {
     const auto keep = [](int depth, json::parse_event_t event, const json& key) {
-      return !(depth == 1 && event == json::parse_event_t::key && key == "model");
+      return depth != 1 || event != json::parse_event_t::key || key != "model";
     };
     const json document = json::parse(*bytes, keep, false);
     if (document.is_object() && document.contains("added_tokens") &&
@@ -168,7 +168,7 @@ Result<ChatTemplate> ChatTemplate::from_source(std::string_view source,
                                                SpecialTokens special_tokens) {
   RhTemplate* raw = nullptr;
   RustBytes message;
-  if (rh_template_compile(rust_data(source), source.size(), &raw, message.out()) != RH_OK) {
+  if (rh_template_compile(rust_data(source), source.size(), &raw, message.out()) != kRhOk) {
     return rust_error(Code::kInvalidArgument, "The chat template cannot be used", message);
   }
   ChatTemplate compiled;
@@ -189,7 +189,7 @@ Result<Rendered> ChatTemplate::render(std::string_view messages_json,
   RhRender raw{};
   RustBytes message;
   if (rh_template_render(handle_.get(), rust_data(*json_text), json_text->size(), options.now_s,
-                         &raw, message.out()) != RH_OK) {
+                         &raw, message.out()) != kRhOk) {
     return rust_error(Code::kInvalidArgument, "The chat template did not render the conversation",
                       message);
   }

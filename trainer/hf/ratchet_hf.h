@@ -45,7 +45,7 @@ typedef struct RhRender {  // owned; free with rh_render_free
 } RhRender;
 
 // Values of `return` beside 0.
-enum { RH_OK = 0, RH_INVALID = 1, RH_INTERNAL = 2 };
+enum { kRhOk = 0, kRhInvalid = 1, kRhInternal = 2 };
 
 void rh_bytes_free(RhBytes* bytes);
 void rh_encoding_free(RhEncoding* encoding);

@@ -32,7 +32,7 @@ inline const uint8_t* rust_data(std::string_view text) {
   return reinterpret_cast<const uint8_t*>(text.data());
 }
 
-// The Error of a call that did not return RH_OK. `what` says what was tried and ends without a full
+// The Error of a call that did not return kRhOk. `what` says what was tried and ends without a full
 // stop; the library's sentence follows it. A caught panic is no different from a refusal: either
 // way this input cannot be used, and the next one can.
 Error rust_error(Code code, std::string_view what, const RustBytes& message);

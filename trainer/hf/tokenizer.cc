@@ -64,7 +64,7 @@ Result<std::string> read_optional(const std::filesystem::path& path) {
 Result<std::vector<AddedToken>> read_added_tokens(const RhTokenizer* handle) {
   RustBytes text;
   RustBytes message;
-  if (rh_tokenizer_added_tokens(handle, text.out(), message.out()) != RH_OK) {
+  if (rh_tokenizer_added_tokens(handle, text.out(), message.out()) != kRhOk) {
     return rust_error(Code::kInternal, "The added tokens could not be listed", message);
   }
   std::vector<AddedToken> tokens;
@@ -138,7 +138,7 @@ Result<Tokenizer> Tokenizer::from_bytes(std::string_view tokenizer_json,
   RhTokenizer* raw = nullptr;
   RustBytes message;
   if (rh_tokenizer_load(rust_data(tokenizer_json), tokenizer_json.size(), &raw, message.out()) !=
-      RH_OK) {
+      kRhOk) {
     return rust_error(Code::kCorrupt, "The tokenizer could not be read", message);
   }
   tokenizer.handle_ = std::shared_ptr<const RhTokenizer>(
@@ -168,7 +168,7 @@ Result<Tokenizer::Encoding> Tokenizer::encode_with_offsets(std::string_view utf8
   RhEncoding raw{};
   RustBytes message;
   if (rh_tokenizer_encode(handle_.get(), rust_data(utf8), utf8.size(), add == AddSpecial::kYes, 1,
-                          &raw, message.out()) != RH_OK) {
+                          &raw, message.out()) != kRhOk) {
     return rust_error(Code::kInvalidArgument, "A text could not be tokenised", message);
   }
   Encoding encoding;
@@ -186,7 +186,7 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view utf8, AddSpecial
   RhEncoding raw{};
   RustBytes message;
   if (rh_tokenizer_encode(handle_.get(), rust_data(utf8), utf8.size(), add == AddSpecial::kYes, 0,
-                          &raw, message.out()) != RH_OK) {
+                          &raw, message.out()) != kRhOk) {
     return rust_error(Code::kInvalidArgument, "A text could not be tokenised", message);
   }
   std::vector<int32_t> ids(raw.ids, raw.ids + raw.size);
@@ -229,7 +229,7 @@ Result<std::string> Tokenizer::decode(std::span<const int32_t> ids, SkipSpecial 
   RustBytes text;
   RustBytes message;
   if (rh_tokenizer_decode(handle_.get(), unsigned_ids.data(), unsigned_ids.size(),
-                          skip == SkipSpecial::kYes, text.out(), message.out()) != RH_OK) {
+                          skip == SkipSpecial::kYes, text.out(), message.out()) != kRhOk) {
     return rust_error(Code::kInvalidArgument, "Token ids could not be decoded", message);
   }
   return std::string(text.view());
@@ -245,7 +245,7 @@ Result<std::string> Tokenizer::id_to_token(int32_t id) const {
   RustBytes token;
   RustBytes message;
   if (rh_tokenizer_id_to_token(handle_.get(), static_cast<uint32_t>(id), token.out(),
-                               message.out()) != RH_OK) {
+                               message.out()) != kRhOk) {
     return rust_error(Code::kInvalidArgument, "A token id could not be looked up", message);
   }
   return std::string(token.view());
