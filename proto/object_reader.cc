@@ -205,10 +205,9 @@ bool ObjectReader::integer(std::string_view key, std::int64_t& out, IntegerRange
   if (!value) return false;
   // The parser yields number_unsigned for everything that is not negative; above 2^63 it would
   // wrap.
-  const bool fits =
-      value->is_number_integer() &&
-      !(value->is_number_unsigned() &&
-        value->get<std::uint64_t>() > std::uint64_t{std::numeric_limits<std::int64_t>::max()});
+  constexpr std::uint64_t kLargest = std::numeric_limits<std::int64_t>::max();
+  const bool wraps = value->is_number_unsigned() && value->get<std::uint64_t>() > kLargest;
+  const bool fits = value->is_number_integer() && !wraps;
   if (!fits || value->get<std::int64_t>() < range.min || value->get<std::int64_t>() > range.max) {
     add_finding(key, allowed_text(range));
     return false;
