@@ -333,7 +333,7 @@ at::Tensor attention_over_cache(const at::Tensor& q_NHK, const at::Tensor& k_MGK
   const int64_t first = window > 0 ? std::max<int64_t>(0, m - n - window + 1) : 0;
   const at::Tensor k = k_MGK.narrow(0, first, m - first);
   const at::Tensor v = v_MGK.narrow(0, first, m - first);
-  // The products route masks by Piece::lead(): the first query stands at key m - n.
+  // The first query stands at key m - n, which is m - n - first among the keys that are kept.
   const Views views{q_NHK.size(1) / k.size(1), {0, n, 0, m - first, 1, /*masked=*/true}};
   const at::Tensor scores =
       at::matmul(views.query(q_NHK, 0), views.key(k).transpose(2, 3)) * scale_of(q_NHK);
