@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo test bench fuzz clean
+.PHONY: help setup setup-test build demo test tidy bench fuzz clean
 
 CMAKE := .toolchain/bin/cmake
 JOBS ?= $(shell nproc)
@@ -37,6 +37,10 @@ demo: setup  ## Train, kill, resume, compare: MODEL=folder DATA=file.jsonl take 
 
 test: setup-test  ## Build and run every test: release, asan, tsan, fuzz
 	@JOBS=$(JOBS) deploy/test.sh $(BUILDS)
+
+tidy: setup-test  ## clang-tidy over all of our code (not part of `make test`)
+	@$(call configure,-DRATCHET_TESTS=ON -DRATCHET_TIDY=ON)
+	@.toolchain/bin/ctest --test-dir build/release -R tidy_clang --output-on-failure
 
 fuzz: setup-test  ## Only the fuzz harnesses
 	@JOBS=$(JOBS) deploy/test.sh fuzz

@@ -4,7 +4,7 @@
 #
 #   deploy/test.sh [BUILD...]     default: release asan tsan fuzz
 #
-#   release  everything: unit, parity with transformers and PEFT, end to end, clang-tidy, clang-format
+#   release  everything: unit, parity with transformers and PEFT, end to end, clang-format, rules
 #   asan     address + undefined; all but the labels parity, slow and tidy
 #   tsan     thread; what does not link LibTorch
 #   fuzz     libFuzzer harnesses (clang): their corpus, then 20 s each

@@ -2,10 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <exception>
 
-#include "proto/result.h"
 #include "trainer/cli/command.h"
+#include "trainer/train/step_engine.h"
 
 namespace cli = ratchet::trainer::cli;
 
@@ -37,10 +36,8 @@ int main(int argc, char** argv) {
   }
   try {
     return selected();
-  } catch (const ratchet::ErrorException& error) {
-    return cli::fail(error.error());
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "error: %s\n", error.what());
+  } catch (...) {
+    std::fprintf(stderr, "error: %s\n", ratchet::trainer::describe_failure().message.c_str());
     return cli::kExitFailure;
   }
 }
