@@ -80,6 +80,7 @@ std::uint64_t write_data(const Settings& settings) {
   constexpr std::uint64_t kPool = 4099;
   std::uint64_t state = 7;
   std::vector<std::string> tails;
+  tails.reserve(kPool);
   const bool chat = settings.format == "chat";
   for (std::uint64_t i = 0; i < kPool; ++i) {
     tails.push_back(chat ? chat_tail(i, state) : conversation_tail(state));

@@ -50,7 +50,7 @@ void decode_pair(RowContext& context, const JsonNode& pair, std::size_t index,
   const std::string place = cat("training_pairs[", index, "]");
   if (pair.type != JsonType::kObject) {
     context.report(
-        Rule::kWrongType, [&] { return place; },
+        Rule::kWrongType, [&] { return std::string(place); },
         [] { return std::string("The training pair is not an object."); }, &pair);
     return;
   }
