@@ -6,8 +6,9 @@ SHELL := /bin/bash
 
 CMAKE := .toolchain/bin/cmake
 JOBS ?= $(shell nproc)
-# Builds that `make test` goes through, and what `make demo` trains (a folder and a file, or ours).
-BUILDS ?= release asan tsan fuzz
+# Builds that `make test` goes through (of release asan tsan fuzz), and what `make demo` trains (a
+# folder and a file, or ours).
+BUILDS ?= release
 MODEL ?=
 DATA ?=
 
@@ -35,7 +36,7 @@ demo: setup  ## Train, kill, resume, compare: MODEL=folder DATA=file.jsonl take 
 	@$(CMAKE) --build build/release -j $(JOBS) --target ratchet-trainer
 	@MODEL='$(MODEL)' DATA='$(DATA)' deploy/demo/demo.sh
 
-test: setup-test  ## Build and run every test: release, asan, tsan, fuzz
+test: setup-test  ## Build and run every test; BUILDS="release asan tsan fuzz" adds sanitizers
 	@JOBS=$(JOBS) deploy/test.sh $(BUILDS)
 
 tidy: setup-test  ## clang-tidy over all of our code (not part of `make test`)
