@@ -122,7 +122,7 @@ TEST_F(PeftFolderTest, UnambiguousNameVariantsAreReadWithANote) {
 }
 
 TEST_F(PeftFolderTest, MixedNamingIsRefused) {
-  rewrite([](std::string name) {
+  rewrite([](const std::string& name) {
     return name.find("layers.1.") == std::string::npos ? name : name.substr(name.find("layers."));
   });
   expect_error(open(), Code::kCorrupt, "named in two ways");
