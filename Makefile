@@ -8,7 +8,7 @@ CMAKE := .toolchain/bin/cmake
 JOBS ?= $(shell nproc)
 # Builds that `make test` goes through (of release asan tsan fuzz), and what `make demo` trains (a
 # folder and a file, or ours).
-BUILDS ?= release
+BUILDS ?= release asan
 MODEL ?=
 DATA ?=
 
@@ -36,7 +36,7 @@ demo: setup  ## Train, kill, resume, compare: MODEL=folder DATA=file.jsonl take 
 	@$(CMAKE) --build build/release -j $(JOBS) --target ratchet-trainer
 	@MODEL='$(MODEL)' DATA='$(DATA)' deploy/demo/demo.sh
 
-test: setup-test  ## Build and run every test; BUILDS="release asan tsan fuzz" adds sanitizers
+test: setup-test  ## Build and run every test; BUILDS="release asan tsan fuzz" for all four builds
 	@JOBS=$(JOBS) deploy/test.sh $(BUILDS)
 
 tidy: setup-test  ## clang-tidy over all of our code (not part of `make test`)

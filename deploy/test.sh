@@ -5,7 +5,7 @@
 #   deploy/test.sh [BUILD...]     default: release asan tsan fuzz
 #
 #   release  everything: unit, parity with transformers and PEFT, end to end, clang-format, rules
-#   asan     address + undefined; all but the labels parity, slow and tidy
+#   asan     address + undefined; all but the labels parity, slow, tidy and e2e
 #   tsan     thread; what does not link LibTorch
 #   fuzz     libFuzzer harnesses (clang): their corpus, then 20 s each
 #
@@ -52,7 +52,7 @@ run() {
   local preset=$1 began=$SECONDS
   local -a which=()
   case $preset in
-    asan) which=(-LE '^(parity|slow|tidy)$') ;;
+    asan) which=(-LE '^(parity|slow|tidy|e2e)$') ;;
     tsan) which=(-LE '^(parity|slow|tidy)$') ;;
     fuzz) which=(-L '^fuzz$') ;;
   esac
