@@ -115,7 +115,7 @@ LoopEnd TrainLoop::run_steps() {
       return *end;
     }
     save_if_due();
-    if (auto end = check_rules(loss)) {
+    if (auto end = check_rules()) {
       return *end;
     }
   }
@@ -295,8 +295,7 @@ LossSum TrainLoop::evaluate() {
   return sum;
 }
 
-std::optional<LoopEnd> TrainLoop::check_rules(double loss) {
-  static_cast<void>(loss);
+std::optional<LoopEnd> TrainLoop::check_rules() {
   if (state_.step == state_.total_steps) {
     return std::nullopt;
   }

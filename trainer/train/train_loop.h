@@ -72,7 +72,7 @@ class TrainLoop {
   // Evaluates when due; the record when early stopping ends the run.
   std::optional<LoopEnd> evaluate_if_due();
   LossSum evaluate();
-  std::optional<LoopEnd> check_rules(double loss);
+  std::optional<LoopEnd> check_rules();
   LoopEnd finish(ExitKind kind, CheckpointReason reason, std::string message);
   LoopEnd stop_non_finite(const StepRows& rows, const EpochPlan& plan, const StepOutcome& outcome,
                           double mean_loss);
