@@ -1,0 +1,51 @@
+#pragma once
+
+// Why an attempt ended: a pure function of what was seen on its node. One ordered table, first hit
+// wins; the evidence that decided is kept with the verdict.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "proto/cluster.h"
+#include "proto/exit_record.h"
+#include "proto/sync_message.h"
+
+namespace ratchet::agent {
+
+// What the agent's rim saw of a trainer that is gone.
+struct ExitFacts {
+  std::optional<int> exit_code;      // not known of a trainer that outlived its agent
+  std::optional<int> signal;         // that ended it
+  std::optional<ExitRecord> record;  // its own last line; the core adds it from the lines it read
+  std::int64_t oom_kills = 0;        // growth of oom_kill in the cgroup's memory.events
+  bool kernel_oom_line = false;      // the kernel log says that this pid was killed for memory
+  std::vector<std::int64_t> xids;    // GPU errors in the kernel log while the attempt ran
+  std::string last_words;            // end of its standard error, for people; may be empty
+  bool operator==(const ExitFacts&) const = default;
+};
+
+// What the agent itself had done or knew.
+struct EndContext {
+  std::optional<EndCause> ordered;  // it was told to stop, and why (desired.stop_cause, superseded)
+  bool killed = false;              // by the agent: it did not leave in time
+  std::optional<NoticeKind> notice;  // seen on this node while the attempt ran
+  std::int64_t step = 0;             // last complete step, as its lines said
+  std::string stage;
+};
+
+struct Verdict {
+  EndCause cause = EndCause::kUnknown;
+  ExitRecord record;  // the trainer's own, or one made of the evidence; message: full sentences
+};
+
+// Order: completed by its own record > ordered by us (cancelled, superseded, hang, preempted) >
+// reclaim notice > the trainer's record > Xid > host OOM > unknown. A finished job is finished even
+// when a stop was on its way.
+Verdict classify(const ExitFacts& facts, const EndContext& context);
+
+// Whether an Xid says that the device or its driver failed (vendor's catalogue), not the program.
+bool is_gpu_fault(std::int64_t xid);
+
+}  // namespace ratchet::agent
