@@ -1,13 +1,10 @@
 // Events from JSON lines. Unknown fields are tolerated; what is known must be right.
 
-#include <nlohmann/json.hpp>
-
 #include "proto/document.h"
 #include "proto/events.h"
+#include "proto/exit_record_json.h"
 
 namespace ratchet {
-
-using nlohmann::json;
 
 namespace {
 
@@ -115,47 +112,7 @@ void get(ObjectReader& in, WarningEvent& event) {
   in.integer("step", event.step, kCount);
 }
 
-std::optional<EvidenceValue> evidence_value(const json& value) {
-  if (value.is_boolean()) return value.get<bool>();
-  if (value.is_number_float()) return value.get<double>();
-  if (value.is_number_unsigned()) {
-    const auto number = value.get<std::uint64_t>();
-    if (number > std::uint64_t{std::numeric_limits<std::int64_t>::max()}) return std::nullopt;
-    return static_cast<std::int64_t>(number);
-  }
-  if (value.is_number_integer()) return value.get<std::int64_t>();
-  if (value.is_null()) return std::numeric_limits<double>::quiet_NaN();
-  if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array() || value.size() > kMaxListed) return std::nullopt;
-  std::vector<std::string> texts;
-  for (const json& element : value) {
-    if (!element.is_string()) return std::nullopt;
-    texts.push_back(element.get<std::string>());
-  }
-  return texts;
-}
-
-void get(ObjectReader& in, ExitRecord& record) {
-  in.require("kind", list_words<ExitKind>());
-  in.word("kind", record.kind);
-  in.text("message", record.message, kLongText);
-  in.integer("step", record.step, kCount);
-  in.text("stage", record.stage, kLongText);
-  in.boolean("resumable", record.resumable);
-  const json* evidence = in.raw("evidence");
-  if (!evidence) return;
-  if (!evidence->is_object()) {
-    in.add_finding("evidence", "must be an object.");
-    return;
-  }
-  for (const auto& [key, value] : evidence->items()) {
-    if (auto decoded = evidence_value(value)) {
-      record.evidence.emplace(key, *std::move(decoded));
-    } else {
-      in.add_finding("evidence", "must hold only texts, numbers, true, false and arrays of texts.");
-    }
-  }
-}
+void get(ObjectReader& in, ExitRecord& record) { get_exit_record(in, record); }
 
 void get_header(ObjectReader& in, EventHeader& header) {
   std::int64_t seq = 0;

@@ -5,6 +5,7 @@
 
 #include "proto/document.h"
 #include "proto/events.h"
+#include "proto/exit_record_json.h"
 
 namespace ratchet {
 
@@ -14,12 +15,8 @@ namespace {
 
 json finite_or_null(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
-// What one event may carry: its line must stay below kMaxEventBytes, and what is quoted in it (file
-// names, exception texts) comes from anywhere.
-struct EncodeLimits {
-  std::size_t text = 4000;  // bytes
-  std::size_t items = 200;  // of a list or of the evidence
-};
+// Its line must stay below kMaxEventBytes.
+using EncodeLimits = ExitRecordLimits;
 
 json clip_list(const std::vector<std::string>& texts, EncodeLimits limits) {
   json out = json::array();
@@ -28,16 +25,6 @@ json clip_list(const std::vector<std::string>& texts, EncodeLimits limits) {
     out.push_back(clip_text(text, limits.text));
   }
   return out;
-}
-
-json evidence_json(const EvidenceValue& value, EncodeLimits limits) {
-  if (const auto* text = std::get_if<std::string>(&value)) return clip_text(*text, limits.text);
-  if (const auto* texts = std::get_if<std::vector<std::string>>(&value)) {
-    return clip_list(*texts, limits);
-  }
-  if (const auto* number = std::get_if<double>(&value)) return finite_or_null(*number);
-  if (const auto* flag = std::get_if<bool>(&value)) return *flag;
-  return std::get<std::int64_t>(value);
 }
 
 void put(json& out, const StageEvent& event, EncodeLimits limits) {
@@ -117,18 +104,7 @@ void put(json& out, const WarningEvent& event, EncodeLimits limits) {
 }
 
 void put(json& out, const ExitRecord& record, EncodeLimits limits) {
-  out["kind"] = to_word(record.kind);
-  out["message"] = clip_text(record.message, limits.text);
-  out["step"] = record.step;
-  out["stage"] = clip_text(record.stage, limits.text);
-  out["resumable"] = record.resumable;
-  out["exit_code"] = exit_code(record.kind);
-  json evidence = json::object();
-  for (const auto& [key, value] : record.evidence) {
-    if (evidence.size() == limits.items) break;
-    evidence[clip_text(key, limits.text)] = evidence_json(value, limits);
-  }
-  out["evidence"] = std::move(evidence);
+  put_exit_record(out, record, limits);
 }
 
 }  // namespace

@@ -33,6 +33,15 @@ constexpr std::string_view kSyncSchema = "sync/1";
 constexpr std::size_t kMaxSyncBytes = 4 * 1024 * 1024;
 using Millis = std::chrono::milliseconds;
 
+// What one message may hold; decoders refuse more, so senders put the rest into the next one.
+constexpr std::size_t kMaxNodeGpus = 64;
+constexpr std::size_t kMaxGpuXids = 256;
+constexpr std::size_t kMaxNodeAttempts = 256;      // reported or desired
+constexpr std::size_t kMaxReportedSealed = 1024;   // of one attempt
+constexpr std::size_t kMaxSyncLines = 4096;        // and what kMaxSyncBytes leaves
+constexpr std::size_t kMaxSyncVerdicts = 8192;     // and as many cursors
+constexpr Millis kMaxSyncMillis{100'000'000'000};  // of any duration: three years
+
 struct GpuFacts {
   std::string uuid;
   std::string name;
@@ -249,6 +258,7 @@ std::string encode(const HeartbeatResponse& message);
 std::string encode(const SyncRequest& message);
 std::string encode(const SyncResponse& message);
 std::string encode(const NoticeRequest& message);
+// Parts of messages, as rows and requests hold them: without a schema.
 std::string encode(const DesiredAttempt& message);
 std::string encode(const JobInputs& message);
 std::string encode(const AttemptReport& message);
