@@ -40,12 +40,14 @@ struct Verdict {
   ExitRecord record;  // the trainer's own, or one made of the evidence; message: full sentences
 };
 
-// Order: completed by its own record > ordered by us (cancelled, superseded, hang, preempted) >
-// reclaim notice > the trainer's record > Xid > host OOM > unknown. A finished job is finished even
-// when a stop was on its way.
+// Order: cancelled or superseded by us > completed by its own record > drained by us > reclaim
+// notice > the trainer's record > Xid > host OOM > hang kill > an internal error it recorded >
+// unknown. An internal error stands late: a GPU that fell off the bus often looks like one to the
+// trainer.
 Verdict classify(const ExitFacts& facts, const EndContext& context);
 
-// Whether an Xid says that the device or its driver failed (vendor's catalogue), not the program.
-bool is_gpu_fault(std::int64_t xid);
+// What an Xid of the kernel log asks for (vendor's catalogue, as gpud groups it).
+enum class XidClass { kIgnored, kRestartApp, kResetGpu, kReplaceNode };
+XidClass xid_class(std::int64_t xid);
 
 }  // namespace ratchet::agent
