@@ -53,12 +53,11 @@ void AgentCore::State::on_event(Attempt& attempt, const EventBody& body) {
                                            attempt.parent_manifest, event.size, ""};
                    attempt.parent_manifest = event.manifest_sha256;
                    if (event.step <= attempt.notes.settled_step) return;
-                   for (const SealedCheckpoint& uploaded : attempt.notes.uploaded) {
-                     if (uploaded.manifest_sha256 == sealed.manifest_sha256) {
-                       sealed.artifact_id = uploaded.artifact_id;
-                     }
-                   }
                    attempt.sealed.push_back(Sealed{std::move(sealed), event.path});
+                   for (const SealedCheckpoint& uploaded : attempt.notes.uploaded) {
+                     if (uploaded.manifest_sha256 != event.manifest_sha256) continue;
+                     mark_uploaded(attempt, uploaded.manifest_sha256, uploaded.artifact_id);
+                   }
                    news = true;
                  },
                  [&](const ResumeEvent& event) {
@@ -92,9 +91,9 @@ void AgentCore::State::on_upload_failed(const UploadFailed& failed) {
     return;
   }
   if (attempt->uploading == failed.manifest_sha256) attempt->uploading.clear();
-  for (Sealed& sealed : attempt->sealed) {
-    if (failed.permanent && sealed.checkpoint.manifest_sha256 == failed.manifest_sha256) {
-      sealed.lost = true;
+  for (std::size_t i = 0; failed.permanent && i < attempt->sealed.size(); ++i) {
+    if (attempt->sealed[i].checkpoint.manifest_sha256 == failed.manifest_sha256) {
+      take_out(*attempt, i);
     }
   }
 }
@@ -151,9 +150,9 @@ void AgentCore::State::on_uploaded(const CheckpointUploaded& done) {
   if (attempt == nullptr) return;
   attempt->upload_failures = 0;
   if (attempt->uploading == done.manifest_sha256) attempt->uploading.clear();
-  for (Sealed& sealed : attempt->sealed) {
+  mark_uploaded(*attempt, done.manifest_sha256, done.artifact_id);
+  for (const Sealed& sealed : attempt->sealed) {
     if (sealed.checkpoint.manifest_sha256 != done.manifest_sha256) continue;
-    sealed.checkpoint.artifact_id = done.artifact_id;
     attempt->notes.uploaded.push_back(sealed.checkpoint);
     save_notes(*attempt);
     news = true;

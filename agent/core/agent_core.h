@@ -13,6 +13,8 @@
 // Promises (control-plane.md (c), (f)):
 //  - An attempt's epoch is durable before its trainer starts. Of one job, an epoch that is lower
 //    than one ever taken, or the same with another attempt_no, is refused, also after restarts.
+//  - The same attempt_no under a higher epoch is a re-grant: what runs here goes on, reports bear
+//    the new epoch. AttemptKey keeps the first one, as do folders and the trainer.
 //  - A trainer starts only when no older one of its job lives here, and on a free slot.
 //  - Leases count from when a request was handed out for sending, less the drift allowance.
 //    Training goes on past both. While the authority lease is over nothing is uploaded; sealed
@@ -58,7 +60,7 @@ struct AgentSettings {
   Millis orphan_kept{24 * 3600 * 1000};  // unsettled checkpoints of ended attempts
 };
 
-struct AttemptKey {
+struct AttemptKey {  // epoch under which it was first offered
   JobId job_id;
   std::int64_t epoch = 0;
   auto operator<=>(const AttemptKey&) const = default;
@@ -66,7 +68,9 @@ struct AttemptKey {
 
 // Durable beside the DesiredAttempt; replaced as a whole. Losing the last version is harmless.
 struct AttemptNotes {
+  std::int64_t granted_epoch = 0;          // higher than desired.epoch after a re-grant
   std::optional<EndCause> ordered;         // a stop was ordered, with this cause
+  bool discard = false;                    // cancelled: nothing of it is wanted any more
   std::int64_t settled_step = -1;          // checkpoints up to here have their verdict
   std::vector<SealedCheckpoint> uploaded;  // later ones that are in the store, with artifact_id
   std::uint64_t acked_seq = 0;             // lines up to here are stored by the control plane

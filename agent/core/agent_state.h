@@ -6,6 +6,7 @@
 // Every input first changes what is known; then advance() looks at everything and does what is due.
 // Nothing depends on an input coming twice or in a lucky order.
 
+#include <algorithm>
 #include <array>
 #include <set>
 #include <string>
@@ -21,7 +22,6 @@ constexpr std::size_t kFences = 12;
 struct Sealed {
   SealedCheckpoint checkpoint;
   std::string path;
-  bool lost = false;  // its files are gone or damaged: only its hash is known
 };
 
 struct Attempt {
@@ -50,7 +50,9 @@ struct Attempt {
   std::uint64_t last_seq = 0;
   std::optional<ExitRecord> record;
 
-  std::vector<Sealed> sealed;   // steps grow; later than notes.settled_step
+  // Steps grow; later than notes.settled_step. The parent of each is the nearest ancestor that can
+  // be in the store: those that were passed over for a newer one are taken out.
+  std::vector<Sealed> sealed;
   std::string parent_manifest;  // of the next checkpoint
   Bytes checkpoint_size;
 
@@ -69,6 +71,7 @@ struct Attempt {
 
   [[nodiscard]] bool live() const { return started && !exited; }
   [[nodiscard]] bool ended() const { return notes.end.has_value(); }
+  [[nodiscard]] std::int64_t epoch() const { return std::max(desired.epoch, notes.granted_epoch); }
   [[nodiscard]] AttemptKey key() const { return {desired.job_id, desired.epoch}; }
 };
 
@@ -113,6 +116,8 @@ struct AgentCore::State {
   [[nodiscard]] Millis next_call_timer() const;
 
   // attempts.cc
+  Attempt* take_wish(const DesiredAttempt& desired);
+  void regrant(Attempt& attempt, std::int64_t epoch);
   void accept(const DesiredAttempt& desired);
   void recover(const RecoveredAttempt& recovered);
   void order(Attempt& attempt, EndCause cause, Millis save, Millis kill_after);
@@ -126,6 +131,8 @@ struct AgentCore::State {
   void advance_leaving();
   void leave_when_done();
   void settle(Attempt& attempt, std::int64_t step);
+  void mark_uploaded(Attempt& attempt, const std::string& manifest, const std::string& artifact);
+  void take_out(Attempt& attempt, std::size_t index);
   void end(Attempt& attempt, EndCause cause, ExitRecord record);
   void remove_finished();
   [[nodiscard]] bool may_start(const Attempt& attempt) const;
@@ -136,6 +143,7 @@ struct AgentCore::State {
   [[nodiscard]] Millis next_attempt_timer() const;
 
   [[nodiscard]] Attempt* find(const AttemptKey& key);
+  [[nodiscard]] Attempt* find_number(const JobId& job_id, std::int64_t attempt_no);
   [[nodiscard]] bool is_on(Fence fence) const { return on[static_cast<std::size_t>(fence)]; }
   [[nodiscard]] std::uint64_t random();
   void save_notes(const Attempt& attempt) {

@@ -10,8 +10,8 @@ constexpr Millis kKillAgain{10000};
 constexpr Millis kNoticeKept{600000};  // of a notice without a lead
 constexpr Millis kAfterNotice{60000};  // nothing new is taken so long after a reclaim was due
 
-bool is_wanted_back(const Attempt& attempt) {
-  return attempt.notes.ordered != EndCause::kCancelled;
+bool is_unwanted(const Attempt& attempt) {
+  return attempt.notes.discard || attempt.notes.ordered == EndCause::kSuperseded;
 }
 
 ExitRecord own_fault(const Attempt& attempt, std::string message) {
@@ -23,6 +23,25 @@ ExitRecord own_fault(const Attempt& attempt, std::string message) {
 }
 
 }  // namespace
+
+// The attempt that is wished for, taken on if it is new; none when it is refused.
+Attempt* AgentCore::State::take_wish(const DesiredAttempt& desired) {
+  if (Attempt* known = find_number(desired.job_id, desired.attempt_no)) {
+    if (desired.epoch > known->epoch()) regrant(*known, desired.epoch);
+    return known;
+  }
+  accept(desired);
+  return find_number(desired.job_id, desired.attempt_no);
+}
+
+void AgentCore::State::regrant(Attempt& attempt, std::int64_t epoch) {
+  attempt.notes.granted_epoch = epoch;
+  attempt.notes.end_acked = false;
+  std::int64_t& floor = epoch_floor[attempt.desired.job_id];
+  floor = std::max(floor, epoch);
+  save_notes(attempt);
+  news = true;
+}
 
 void AgentCore::State::accept(const DesiredAttempt& desired) {
   const AttemptKey key{desired.job_id, desired.epoch};
@@ -65,7 +84,7 @@ void AgentCore::State::recover(const RecoveredAttempt& found) {
     attempt.save_by = attempt.kill_at = saves ? now + settings.drain_deadline : now;
   }
   std::int64_t& floor = epoch_floor[found.desired.job_id];
-  floor = std::max(floor, found.desired.epoch);
+  floor = std::max(floor, attempt.epoch());
   attempts.insert_or_assign(attempt.key(), std::move(attempt));
 }
 
@@ -110,6 +129,14 @@ Attempt* AgentCore::State::find(const AttemptKey& key) {
   return found == attempts.end() ? nullptr : &found->second;
 }
 
+Attempt* AgentCore::State::find_number(const JobId& job_id, std::int64_t attempt_no) {
+  for (auto it = attempts.lower_bound({job_id, 0}); it != attempts.end(); ++it) {
+    if (it->first.job_id != job_id) break;
+    if (it->second.desired.attempt_no == attempt_no) return &it->second;
+  }
+  return nullptr;
+}
+
 bool AgentCore::State::may_start(const Attempt& attempt) const {
   if (!attempt.prepared || disk_full || leaving) return false;
   std::int64_t running = 0;
@@ -151,15 +178,35 @@ void AgentCore::State::advance_stop(Attempt& attempt) {
   }
 }
 
-// The newest sealed checkpoint, unless it is in the store. Older ones matter only as links of the
-// chain of hashes, which is in the report.
+// The newest sealed checkpoint, unless it is in the store.
 const Sealed* AgentCore::State::to_upload(const Attempt& attempt) const {
-  if (!is_wanted_back(attempt)) return nullptr;
-  for (auto it = attempt.sealed.rbegin(); it != attempt.sealed.rend(); ++it) {
-    if (!it->checkpoint.artifact_id.empty()) return nullptr;
-    if (!it->lost) return &*it;
+  if (attempt.notes.discard || attempt.sealed.empty()) return nullptr;
+  const Sealed& newest = attempt.sealed.back();
+  return newest.checkpoint.artifact_id.empty() ? &newest : nullptr;
+}
+
+// What follows it descends from its parent all the same.
+void AgentCore::State::take_out(Attempt& attempt, std::size_t index) {
+  const Sealed gone = attempt.sealed[index];
+  act(DropCheckpoint{attempt.key(), gone.checkpoint.step, gone.path});
+  attempt.sealed.erase(attempt.sealed.begin() + static_cast<std::ptrdiff_t>(index));
+  if (index < attempt.sealed.size()) {
+    attempt.sealed[index].checkpoint.parent_manifest_sha256 =
+        gone.checkpoint.parent_manifest_sha256;
+  } else {
+    attempt.parent_manifest = gone.checkpoint.parent_manifest_sha256;
   }
-  return nullptr;
+}
+
+// Older ones that were passed over are not needed any more.
+void AgentCore::State::mark_uploaded(Attempt& attempt, const std::string& manifest,
+                                     const std::string& artifact) {
+  for (std::size_t i = 0; i < attempt.sealed.size(); ++i) {
+    if (attempt.sealed[i].checkpoint.manifest_sha256 != manifest) continue;
+    while (i > 0 && attempt.sealed[i - 1].checkpoint.artifact_id.empty()) take_out(attempt, --i);
+    attempt.sealed[i].checkpoint.artifact_id = artifact;
+    return;
+  }
 }
 
 void AgentCore::State::advance_uploads(Attempt& attempt) {
@@ -175,7 +222,7 @@ void AgentCore::State::advance_uploads(Attempt& attempt) {
   const bool completed = attempt.exited && attempt.record &&
                          attempt.record->kind == ExitKind::kCompleted && !attempt.ended();
   if (completed && !attempt.uploading_result && attempt.notes.result_artifact.empty() &&
-      is_wanted_back(attempt) && attempt.notes.ordered != EndCause::kSuperseded) {
+      !is_unwanted(attempt)) {
     attempt.uploading_result = true;
     act(UploadResult{attempt.key(), attempt.desired.attempt_no});
   }
@@ -183,8 +230,7 @@ void AgentCore::State::advance_uploads(Attempt& attempt) {
 
 // An end is told with the last checkpoint in the store, so that the next attempt begins there.
 bool AgentCore::State::waits_for_upload(const Attempt& attempt) const {
-  const auto ordered = attempt.notes.ordered;
-  if (ordered == EndCause::kSuperseded || ordered == EndCause::kCancelled) return false;
+  if (is_unwanted(attempt)) return false;
   if (attempt.uploading.empty() && to_upload(attempt) == nullptr) return false;
   if (attempt.record && attempt.record->kind == ExitKind::kCompleted) return true;
   if (attempt.upload_until) return now < *attempt.upload_until;
@@ -199,7 +245,8 @@ void AgentCore::State::advance_end(Attempt& attempt) {
     end(attempt, ordered.value_or(EndCause::kControlError), own_fault(attempt, *attempt.failed));
     return;
   }
-  EndContext context{ordered, attempt.killed, {}, attempt.step, attempt.stage};
+  EndContext context{ordered, is_unwanted(attempt), attempt.killed,
+                     {},      attempt.step,         attempt.stage};
   if (!attempt.start_asked) {
     if (!ordered) return;
     Verdict verdict = classify(ExitFacts{}, context);
@@ -221,7 +268,7 @@ void AgentCore::State::end(Attempt& attempt, EndCause cause, ExitRecord record) 
   const std::string result = cause == EndCause::kCompleted ? attempt.notes.result_artifact : "";
   attempt.notes.end = AttemptExit{cause, std::move(record), result};
   attempt.ended_at = now;
-  if (!is_wanted_back(attempt) && !attempt.sealed.empty()) {
+  if (attempt.notes.discard && !attempt.sealed.empty()) {
     settle(attempt, attempt.sealed.back().checkpoint.step);
   } else {
     save_notes(attempt);
@@ -246,10 +293,7 @@ void AgentCore::State::remove_finished() {
   if (!recovered) return;
   for (auto it = attempts.begin(); it != attempts.end();) {
     const Attempt& attempt = it->second;
-    const bool open = std::ranges::any_of(attempt.sealed, [](const Sealed& s) {
-      return !s.lost || !s.checkpoint.artifact_id.empty();
-    });
-    const bool told = attempt.notes.end_acked && !open &&
+    const bool told = attempt.notes.end_acked && attempt.sealed.empty() &&
                       (!attempt.started || attempt.notes.acked_seq >= attempt.last_seq);
     const bool stale = attempt.ended() && now >= attempt.ended_at + settings.orphan_kept;
     const bool forgets = attempt.ended() && !is_on(Fence::kReportUntilAcked);
@@ -321,7 +365,7 @@ AttemptReport AgentCore::State::report(const Attempt& attempt) const {
   AttemptReport report;
   report.job_id = attempt.desired.job_id;
   report.attempt_no = attempt.desired.attempt_no;
-  report.epoch = attempt.desired.epoch;
+  report.epoch = attempt.epoch();
   const bool offers = authority() || !is_on(Fence::kAuthority);
   // An end that is told without its checkpoints would lose their steps.
   const bool ended = attempt.ended() && (offers || attempt.sealed.empty());

@@ -96,13 +96,15 @@ void AgentCore::State::on_sync(const SyncAnswered& answer) {
 
 void AgentCore::State::take_verdicts(const SyncResponse& response) {
   for (const CheckpointVerdict& verdict : response.verdicts) {
-    Attempt* attempt = find({verdict.job_id, verdict.epoch});
+    Attempt* attempt = nullptr;
+    for (auto& [key, candidate] : attempts) {
+      const bool has = std::ranges::any_of(candidate.sealed, [&](const Sealed& sealed) {
+        return sealed.checkpoint.step == verdict.step &&
+               sealed.checkpoint.manifest_sha256 == verdict.manifest_sha256;
+      });
+      if (key.job_id == verdict.job_id && has) attempt = &candidate;
+    }
     if (attempt == nullptr) continue;
-    const bool ours = std::ranges::any_of(attempt->sealed, [&](const Sealed& sealed) {
-      return sealed.checkpoint.step == verdict.step &&
-             sealed.checkpoint.manifest_sha256 == verdict.manifest_sha256;
-    });
-    if (!ours) continue;
     if (verdict.verdict == PublishVerdict::kRejected) {
       tell("The control plane did not take the checkpoint of step " + std::to_string(verdict.step) +
            " of job " + verdict.job_id.str() + ": " + verdict.reason);
@@ -132,27 +134,27 @@ void AgentCore::State::take_acks(const SyncResponse& response) {
 
 void AgentCore::State::take_desired(const SyncResponse& response) {
   std::set<AttemptKey> wanted;
+  std::set<JobId> jobs;
   for (const DesiredAttempt& desired : response.desired) {
-    const AttemptKey key{desired.job_id, desired.epoch};
-    wanted.insert(key);
-    Attempt* known = find(key);
-    if (known == nullptr || known->desired.attempt_no != desired.attempt_no) {
-      accept(desired);
-      known = find(key);
-      if (known == nullptr || known->desired.attempt_no != desired.attempt_no) continue;
-    }
+    jobs.insert(desired.job_id);
+    Attempt* known = take_wish(desired);
+    if (known == nullptr) continue;
+    wanted.insert(known->key());
     if (known->ended() || desired.want == Want::kRun) continue;
     const bool save = desired.want == Want::kDrain;
-    order(*known, desired.stop_cause, save ? desired.deadline : Millis{0},
-          save ? desired.deadline : Millis{0});
+    const Millis time = save ? desired.deadline : Millis{0};
+    order(*known, desired.stop_cause, time, time);
+    if (!save && desired.stop_cause == EndCause::kCancelled && !known->notes.discard) {
+      known->notes.discard = true;
+      save_notes(*known);
+    }
   }
   if (!is_on(Fence::kAbsent)) return;
   if (response.inventory_open && is_on(Fence::kInventory)) return;
   for (auto& [key, attempt] : attempts) {
     if (attempt.ended() || wanted.contains(key)) continue;
     // A successor on this node shows that the job went on without what this one has.
-    const bool replaced = std::ranges::any_of(
-        wanted, [&](const AttemptKey& other) { return other.job_id == key.job_id; });
+    const bool replaced = jobs.contains(key.job_id);
     const Millis time = replaced ? Millis{0} : settings.drain_deadline;
     order(attempt, EndCause::kSuperseded, time, time);
   }

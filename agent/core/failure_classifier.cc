@@ -75,17 +75,9 @@ class Classifier {
       : facts_(facts), context_(context) {}
 
   Verdict run() {
-    if (ordered(EndCause::kSuperseded)) {
-      return made(EndCause::kSuperseded,
-                  "The attempt was stopped because a newer one owns the job.");
-    }
-    if (ordered(EndCause::kCancelled)) {
-      return made(EndCause::kCancelled, "The attempt was stopped because the job was cancelled.");
-    }
+    if (context_.unwanted && context_.ordered) return told_to_leave();
     if (recorded(ExitKind::kCompleted)) return own(EndCause::kCompleted);
-    if (context_.ordered && *context_.ordered != EndCause::kHang) {
-      return made(*context_.ordered, "The attempt was told to leave the node.");
-    }
+    if (context_.ordered && !ordered(EndCause::kHang)) return told_to_leave();
     if (context_.notice == NoticeKind::kReclaim) {
       return made(EndCause::kPreempted, "The node was reclaimed by its provider.");
     }
@@ -95,6 +87,18 @@ class Classifier {
  private:
   bool ordered(EndCause cause) const { return context_.ordered == cause; }
   bool recorded(ExitKind kind) const { return facts_.record && facts_.record->kind == kind; }
+
+  Verdict told_to_leave() const {
+    switch (*context_.ordered) {
+      case EndCause::kSuperseded:
+        return made(EndCause::kSuperseded,
+                    "The attempt was stopped because a newer one owns the job.");
+      case EndCause::kCancelled:
+        return made(EndCause::kCancelled, "The attempt was stopped at the user's wish.");
+      default:
+        return made(*context_.ordered, "The attempt was told to leave the node.");
+    }
+  }
 
   Verdict by_evidence() {
     if (facts_.record && !recorded(ExitKind::kInternal) &&

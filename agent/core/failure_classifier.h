@@ -29,6 +29,7 @@ struct ExitFacts {
 // What the agent itself had done or knew.
 struct EndContext {
   std::optional<EndCause> ordered;  // it was told to stop, and why (desired.stop_cause, superseded)
+  bool unwanted = false;            // by that order: cancelled or superseded, whatever it did
   bool killed = false;              // by the agent: it did not leave in time
   std::optional<NoticeKind> notice;  // seen on this node while the attempt ran
   std::int64_t step = 0;             // last complete step, as its lines said
@@ -40,10 +41,10 @@ struct Verdict {
   ExitRecord record;  // the trainer's own, or one made of the evidence; message: full sentences
 };
 
-// Order: cancelled or superseded by us > completed by its own record > drained by us > reclaim
-// notice > the trainer's record > Xid > host OOM > hang kill > an internal error it recorded >
-// unknown. An internal error stands late: a GPU that fell off the bus often looks like one to the
-// trainer.
+// Order: not wanted any more (cancelled, superseded) > completed by its own record > told by us to
+// leave > reclaim notice > the trainer's record > Xid > host OOM > hang kill > an internal error it
+// recorded > unknown. An internal error stands late: a GPU that fell off the bus often looks like
+// one to the trainer.
 Verdict classify(const ExitFacts& facts, const EndContext& context);
 
 // What an Xid of the kernel log asks for (vendor's catalogue, as gpud groups it).

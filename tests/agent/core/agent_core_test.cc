@@ -189,6 +189,26 @@ TEST(AgentCoreTest, CancelKillsAndUploadsNothing) {
   EXPECT_EQ(d.report().exit->cause, EndCause::kCancelled);
 }
 
+TEST(AgentCoreTest, APauseSavesAndUploadsBeforeItIsTold) {
+  Driver d;
+  d.start();
+  d.hello();
+  d.run(1);
+  d.pass(Millis{3000});
+  DesiredAttempt pause = Driver::wish(1);
+  pause.want = Want::kDrain;
+  pause.deadline = Millis{60000};
+  d.answer({pause});
+  ASSERT_EQ(d.took<StopTrainer>().size(), 1U);
+  d.seal(1, 5, "h5");
+  d.give(TrainerExited{Driver::key(1), code(3, ExitKind::kPreempted)});
+  ASSERT_EQ(d.took<UploadCheckpoint>().size(), 1U);
+  EXPECT_EQ(d.report().state, AttemptState::kDraining);
+  d.give(CheckpointUploaded{Driver::key(1), "h5", "a5", mebibytes(10), Millis{100}});
+  EXPECT_EQ(d.report().exit->cause, EndCause::kCancelled);
+  EXPECT_EQ(d.report().sealed.size(), 1U);
+}
+
 TEST(AgentCoreTest, AnEndWaitsForItsLastCheckpointButNotForEver) {
   Driver d;
   d.start();
@@ -221,7 +241,7 @@ TEST(AgentCoreTest, ARestartedAgentFindsItsTrainerAndItsUploads) {
   RecoveredAttempt found;
   found.desired = Driver::wish(3);
   found.started = true;
-  found.notes.uploaded.push_back({20, "h20", "", mebibytes(10), "a20"});
+  found.notes.uploaded.push_back({20, "h20", "h10", mebibytes(10), "a20"});
   found.notes.settled_step = 10;
   Start start;
   start.node_id = "n1";
@@ -244,6 +264,45 @@ TEST(AgentCoreTest, ARestartedAgentFindsItsTrainerAndItsUploads) {
   ASSERT_EQ(d.report().sealed.size(), 1U);
   EXPECT_EQ(d.report().sealed[0].artifact_id, "a20");
   EXPECT_EQ(d.report().sealed[0].parent_manifest_sha256, "h10");
+}
+
+TEST(AgentCoreTest, ARegrantLetsTheTrainerGoOnUnderTheNewEpoch) {
+  Driver d;
+  d.start();
+  d.hello();
+  d.run(1);
+  d.pass(Millis{3000});
+  d.answer({Driver::wish(3)});
+  EXPECT_EQ(d.report().epoch, 3);
+  EXPECT_EQ(d.report().state, AttemptState::kRunning);
+  EXPECT_TRUE(d.took<StopTrainer>().empty());
+  EXPECT_EQ(d.took<StartTrainer>().size(), 1U);
+  ASSERT_FALSE(d.saved<SaveNotes>().empty());
+  EXPECT_EQ(d.saved<SaveNotes>().back().notes.granted_epoch, 3);
+  d.pass(Millis{3000});
+  d.answer({Driver::wish(2, 2), Driver::wish(3)});
+  EXPECT_EQ(d.core.reports(d.now).size(), 1U) << "epoch 2 is below what was granted";
+}
+
+TEST(AgentCoreTest, CheckpointsThatWerePassedOverLeaveTheChainWhole) {
+  Driver d;
+  d.start();
+  d.hello();
+  d.run(1);
+  d.seal(1, 10, "h10");
+  d.seal(1, 20, "h20");
+  d.seal(1, 30, "h30");
+  d.give(UploadFailed{Driver::key(1), "h10", "no route"});
+  d.pass(Millis{5000});
+  ASSERT_EQ(d.took<UploadCheckpoint>().back().checkpoint.manifest_sha256, "h30");
+  d.give(CheckpointUploaded{Driver::key(1), "h30", "a30", mebibytes(10), Millis{100}});
+  ASSERT_EQ(d.report().sealed.size(), 1U);
+  EXPECT_EQ(d.report().sealed[0].parent_manifest_sha256, "");
+  d.seal(1, 40, "h40");
+  d.give(UploadFailed{Driver::key(1), "h40", "damaged", true});
+  d.seal(1, 50, "h50");
+  ASSERT_EQ(d.report().sealed.size(), 2U);
+  EXPECT_EQ(d.report().sealed[1].parent_manifest_sha256, "h30");
 }
 
 TEST(AgentCoreTest, NeedsHelloIsAnsweredByAHello) {

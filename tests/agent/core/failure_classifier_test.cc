@@ -54,6 +54,7 @@ TEST(FailureClassifierTest, AFinishedJobIsFinishedUnlessItIsNotWanted) {
   e.context.notice = NoticeKind::kReclaim;
   EXPECT_EQ(e.cause(), EndCause::kCompleted);
   e.context.ordered = EndCause::kSuperseded;
+  e.context.unwanted = true;
   EXPECT_EQ(e.cause(), EndCause::kSuperseded);
 }
 
