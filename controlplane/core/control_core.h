@@ -51,6 +51,10 @@ struct CoreSettings {  // defaults: shared knowledge with deploy/ratchet-control
   std::int64_t no_progress_limit = 3;
   std::int64_t tenant_slots = 0;  // most slots a tenant holds at once; 0: no limit
   Millis orphan_kept{24 * 3600 * 1000};
+  std::size_t checkpoints_kept = 3;  // newest committed ones of a job; older ones are retired
+  Millis stop_deadline{15000};       // of a stop that is no drain: then by force
+  Millis upload_wait{60000};         // for a checkpoint sealed by an attempt that has ended
+  Millis no_capacity_after{600000};  // a recovering job without a node is queued again
 };
 
 // Inputs ------------------------------------------------------------------------------------------
@@ -113,7 +117,7 @@ struct NodeGone {
 struct IntentGone {
   std::string key;
   std::string proof;
-};               // its node died before it joined
+};  // its node died before it joined
 struct Tick {};  // timers: at least every 500 ms
 
 using Input = std::variant<SubmitJob, InputsReady, PauseJob, ResumeJob, CancelJob, HelloInput,
@@ -175,8 +179,9 @@ class ControlCore {
   // max_nodes at once. Empty: nodes only come by themselves.
   struct Provider {
     std::string name;
-    std::int64_t max_nodes = 0;
-    bool proves_death = false;  // can prove that its nodes are dead (local)
+    std::int64_t max_nodes = 0;  // nodes that a notice takes away do not count
+    std::int64_t keep = 0;       // nodes kept even when no job wants them
+    bool proves_death = false;   // can prove that its nodes are dead (local)
     Requirements offers;
   };
 
@@ -199,7 +204,7 @@ class ControlCore {
   [[nodiscard]] std::optional<Millis> next_timer(Now now) const;  // until then Tick is not needed
 
   // Which guards there are, for the mutation check of the simulation: switching one off must make
-  // an invariant fail. All on outside tests.
+  // an invariant fail. All on outside tests. The list: controlplane/core/fences.h.
   enum class Fence;
   void disable(Fence fence);
 
