@@ -111,4 +111,9 @@ function(ratchet_test_properties name labels)
 LSAN_OPTIONS=suppressions=${suppressions}/lsan.txt:print_suppressions=0;\
 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:suppressions=${suppressions}/ubsan.txt;\
 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=${suppressions}/tsan.txt")
+  if(RATCHET_SANITIZE MATCHES thread)
+    # The crates are not instrumented: the sanitizer would see the memory that their threads pass on
+    # to each other, and not the atomics by which they do.
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT TOKENIZERS_PARALLELISM=false)
+  endif()
 endfunction()
