@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/support/files.h"
 #include "tests/support/shared_inputs.h"
-#include "tests/support/temp_folder.h"
 #include "trainer/data/structural_check.h"
 
 namespace ratchet::trainer {

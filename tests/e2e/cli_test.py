@@ -131,8 +131,9 @@ class Tools(Folder):
                                 for i in range(200)))
         command("make-tokenizer", text, self.folder / "tok", "--vocab", 300)
         for name in ("a", "b"):
-            command("make-model", MODEL / "config.json", self.folder / name, "--tokenizer", MODEL,
-                    "--seed", 3)
+            made = as_json("make-model", MODEL / "config.json", self.folder / name,
+                           "--tokenizer", MODEL, "--seed", 3)
+            self.assertEqual(made, {"out": str(self.folder / name), "seed": 3})
         self.assertEqual((self.folder / "a" / "model.safetensors").read_bytes(),
                          (self.folder / "b" / "model.safetensors").read_bytes())
 

@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/model/fixtures.h"
+#include "tests/support/files.h"
 #include "tests/support/shared_inputs.h"
-#include "tests/support/temp_folder.h"
 #include "trainer/model/generate.h"
 #include "trainer/model/merge.h"
 

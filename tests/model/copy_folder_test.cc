@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/model/fixtures.h"
-#include "tests/support/temp_folder.h"
+#include "tests/support/files.h"
 
 namespace ratchet::trainer {
 namespace {

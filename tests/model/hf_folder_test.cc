@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/model/fixtures.h"
+#include "tests/support/files.h"
 #include "tests/support/shared_inputs.h"
-#include "tests/support/temp_folder.h"
 #include "trainer/model/shard_index.h"
 
 namespace ratchet::trainer {

@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/model/fixtures.h"
+#include "tests/support/files.h"
 #include "tests/support/shared_inputs.h"
-#include "tests/support/temp_folder.h"
 #include "trainer/model/peft_folder.h"
 
 namespace ratchet::trainer {

@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "tests/model/fixtures.h"
-#include "tests/support/temp_folder.h"
+#include "tests/support/files.h"
 
 namespace ratchet::trainer {
 namespace {

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/model/fixtures.h"
-#include "tests/support/temp_folder.h"
+#include "tests/support/files.h"
 #include "trainer/model/hf_folder.h"
 
 namespace ratchet::trainer {

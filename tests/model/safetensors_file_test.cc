@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 
 #include "tests/model/fixtures.h"
-#include "tests/support/temp_folder.h"
+#include "tests/support/files.h"
 
 namespace ratchet::trainer {
 namespace {

@@ -1,7 +1,6 @@
 #pragma once
 
-// Files for tests: read and write a whole one, a folder that goes away with its object, and where
-// the shared third-party inputs are.
+// Files for tests: read and write a whole one, and a folder that goes away with its object.
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -53,14 +52,5 @@ class TempFolder {
  private:
   std::filesystem::path path_;
 };
-
-// The folder of shared inputs; it may be absent: skip then with "shared inputs absent".
-inline std::filesystem::path shared_inputs() {
-  const char* named = std::getenv("RATCHET_SHARED");
-  const std::filesystem::path root =
-      named ? std::filesystem::path(named)
-            : std::filesystem::path(RATCHET_SOURCE_DIR).parent_path() / "shared";
-  return root / "inputs";
-}
 
 }  // namespace ratchet::testing

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "tests/support/files.h"
+#include "tests/support/shared_inputs.h"
 
 namespace ratchet::trainer {
 namespace {

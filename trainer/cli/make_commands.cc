@@ -21,6 +21,7 @@ struct MakeTokenizerArgs {
   std::string data;
   std::string out;
   int32_t vocab_size = 1024;
+  bool json = false;
 };
 
 Result<std::vector<std::string>> read_texts(const std::string& path) {
@@ -61,7 +62,11 @@ int make_tokenizer(const MakeTokenizerArgs& args) {
       !written) {
     return fail(written.error());
   }
-  std::printf("Wrote a tokenizer trained on %zu texts to %s\n", texts->size(), args.out.c_str());
+  if (args.json) {
+    std::puts(nlohmann::json({{"out", args.out}, {"texts", texts->size()}}).dump().c_str());
+  } else {
+    std::printf("Wrote a tokenizer trained on %zu texts to %s\n", texts->size(), args.out.c_str());
+  }
   return kExitOk;
 }
 
@@ -72,6 +77,7 @@ struct MakeModelArgs {
   uint64_t seed = 0;
   std::string dtype = "bf16";
   uint64_t shard_bytes = 5'000'000'000;
+  bool json = false;
 };
 
 int make_model(const MakeModelArgs& args) {
@@ -82,8 +88,12 @@ int make_model(const MakeModelArgs& args) {
   if (auto made = make_random_model(args.out, args.config, args.tokenizer, weights); !made) {
     return fail(made.error());
   }
-  std::printf("Wrote a model with random weights (seed %llu) to %s\n",
-              static_cast<unsigned long long>(args.seed), args.out.c_str());
+  if (args.json) {
+    std::puts(nlohmann::json({{"out", args.out}, {"seed", args.seed}}).dump().c_str());
+  } else {
+    std::printf("Wrote a model with random weights (seed %llu) to %s\n",
+                static_cast<unsigned long long>(args.seed), args.out.c_str());
+  }
   return kExitOk;
 }
 
@@ -101,6 +111,7 @@ void add_make_tokenizer_command(CLI::App& app, Command& selected) {
   command->add_option("--vocab", args->vocab_size, "tokens in the vocabulary")
       ->capture_default_str()
       ->check(CLI::Range(300, 1000000));
+  command->add_flag("--json", args->json, "one object: out, texts");
   command->callback([args, &selected] { selected = [args] { return make_tokenizer(*args); }; });
 }
 
@@ -119,6 +130,7 @@ void add_make_model_command(CLI::App& app, Command& selected) {
       ->check(CLI::IsMember({"bf16", "fp32"}));
   command->add_option("--shard-bytes", args->shard_bytes, "largest weight file")
       ->capture_default_str();
+  command->add_flag("--json", args->json, "one object: out, seed");
   command->callback([args, &selected] { selected = [args] { return make_model(*args); }; });
 }
 

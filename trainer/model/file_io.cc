@@ -117,6 +117,14 @@ Result<std::string> read_text_file(const fs::path& path, std::uint64_t max_bytes
   return text;
 }
 
+Status sync_parent(const fs::path& path) {
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const Fd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.open()) return io_error("open", folder, errno);
+  if (::fsync(fd.get()) != 0) return io_error("flush", folder, errno);
+  return ok();
+}
+
 Status write_text_file(const fs::path& path, std::string_view text) {
   fs::path part = path;
   part += ".part";
@@ -128,8 +136,11 @@ Status write_text_file(const fs::path& path, std::string_view text) {
   if (written && ::rename(part.c_str(), path.c_str()) != 0) {
     written = io_error("give its name to", path, errno);
   }
-  if (!written) ::unlink(part.c_str());
-  return written;
+  if (!written) {
+    ::unlink(part.c_str());
+    return written;
+  }
+  return sync_parent(path);
 }
 
 Status create_empty_folder(const fs::path& folder) {

@@ -56,7 +56,11 @@ Status write_at(const Fd& fd, const std::filesystem::path& path, std::uint64_t o
 // The whole file; larger than `max_bytes` is kInvalidArgument.
 Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 
-// Writes `text` to a new file beside `path`, fdatasyncs it and renames it over `path`.
+// Makes a rename into a folder outlive a power loss: fsync of the folder that holds `path`.
+Status sync_parent(const std::filesystem::path& path);
+
+// Writes `text` to a new file beside `path`, fdatasyncs it, renames it over `path` and syncs the
+// folder.
 Status write_text_file(const std::filesystem::path& path, std::string_view text);
 
 // Creates a folder that must be new or empty (with its parents); anything else is kAlreadyExists.

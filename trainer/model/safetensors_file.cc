@@ -146,7 +146,7 @@ Status SafetensorsWriter::finish() {
     return io_error("give its name to", path_, errno);
   }
   if (fd_.close_now() != 0) return io_error("close", path_, errno);
-  return ok();
+  return sync_parent(path_);
 }
 
 }  // namespace ratchet::trainer

@@ -287,10 +287,9 @@ EnvFingerprint TorchEngine::fingerprint() const {
 }
 
 std::string TorchEngine::active_kernels() const {
-  const bool ours = cuda_ != nullptr && job_.training.precision == Precision::kBf16;
   return std::string("device ") + (cuda_ != nullptr ? fingerprint().gpu_name : "cpu") + ", " +
          std::to_string(at::get_num_threads()) +
-         " threads, rmsnorm: " + (ours ? "kernels/rmsnorm" : "trainer/ops on the host") +
+         " threads, rmsnorm: " + (cuda_ != nullptr ? "kernels/rmsnorm" : "trainer/ops on the host") +
          ", attention: LibTorch SDPA by segment, linear: LibTorch";
 }
 
