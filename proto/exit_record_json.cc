@@ -74,17 +74,22 @@ void get_exit_record(ObjectReader& in, ExitRecord& record) {
   in.integer("step", record.step, kCount);
   in.text("stage", record.stage, kLongText);
   in.boolean("resumable", record.resumable);
-  const json* evidence = in.raw("evidence");
+  get_evidence(in, "evidence", record.evidence);
+}
+
+void get_evidence(ObjectReader& in, std::string_view name,
+                  std::map<std::string, EvidenceValue>& out) {
+  const json* evidence = in.raw(name);
   if (!evidence) return;
   if (!evidence->is_object()) {
-    in.add_finding("evidence", "must be an object.");
+    in.add_finding(name, "must be an object.");
     return;
   }
   for (const auto& [key, value] : evidence->items()) {
     if (auto decoded = evidence_value(value)) {
-      record.evidence.emplace(key, *std::move(decoded));
+      out.emplace(key, *std::move(decoded));
     } else {
-      in.add_finding("evidence", "must hold only texts, numbers, true, false and arrays of texts.");
+      in.add_finding(name, "must hold only texts, numbers, true, false and arrays of texts.");
     }
   }
 }

@@ -19,5 +19,8 @@ void put_exit_record(nlohmann::json& out, const ExitRecord& record, ExitRecordLi
 nlohmann::json evidence_json(const EvidenceValue& value, ExitRecordLimits limits);
 
 void get_exit_record(ObjectReader& in, ExitRecord& record);
+// An object of texts, numbers, true, false and arrays of texts; nothing when the key is absent.
+void get_evidence(ObjectReader& in, std::string_view name,
+                  std::map<std::string, EvidenceValue>& out);
 
 }  // namespace ratchet

@@ -134,6 +134,7 @@ struct HelloRequest {
   std::string intent;       // key of the provision intent that made this node; may be empty
   NodeFacts facts;
   std::vector<AttemptReport> attempts;  // those found alive or ended on this node
+  bool operator==(const HelloRequest&) const = default;
 };
 
 struct HelloResponse {
@@ -144,12 +145,14 @@ struct HelloResponse {
   Millis contact_ttl{15000};
   Millis authority_ttl{300000};
   Millis sync_wait{25000};
+  bool operator==(const HelloResponse&) const = default;
 };
 
 struct HeartbeatRequest {
   std::string node_id;
   std::string incarnation;
   std::uint64_t seq = 0;
+  bool operator==(const HeartbeatRequest&) const = default;
 };
 
 struct HeartbeatResponse {
@@ -157,6 +160,7 @@ struct HeartbeatResponse {
   std::int64_t desired_rev = 0;  // higher than the agent's: sync now
   Millis contact_ttl{0};
   Millis authority_ttl{0};
+  bool operator==(const HeartbeatResponse&) const = default;
 };
 
 struct SyncRequest {
@@ -170,6 +174,7 @@ struct SyncRequest {
   std::vector<AttemptReport> attempts;  // all of them
   std::vector<TrainerLine> lines;
   std::optional<ReclaimNotice> notice;  // until it has passed
+  bool operator==(const SyncRequest&) const = default;
 };
 
 // Where an input comes from: an artifact of the control plane, or a path that the node has.
@@ -243,12 +248,14 @@ struct SyncResponse {
   NodeWant node_want = NodeWant::kKeep;
   Millis node_deadline{0};
   std::optional<ReclaimNotice> simulate;  // act as if the cloud had said this (simulate-reclaim)
+  bool operator==(const SyncResponse&) const = default;
 };
 
 struct NoticeRequest {
   std::string node_id;
   std::string incarnation;
   ReclaimNotice notice;
+  bool operator==(const NoticeRequest&) const = default;
 };
 
 std::string encode(const HelloRequest& message);

@@ -78,7 +78,10 @@ struct ClientRequest {
   std::variant<std::string, FileRange> body;  // a file range is streamed
   Millis total_timeout{0};                    // 0: the client's
   std::size_t max_response_bytes = 0;         // 0: the client's; of what is kept in memory
-  CancelSource* cancel = nullptr;             // borrowed
+  bool repeatable = false;  // like an Idempotency-Key: may go out again on a fresh connection
+  bool ignore_body =
+      false;  // the status is all that counts; a body is read up to the bound at most
+  CancelSource* cancel = nullptr;  // borrowed
 };
 
 struct ClientResponse {

@@ -8,8 +8,6 @@
 #include <string_view>
 #include <vector>
 
-#include "proto/words.h"
-
 namespace ratchet::net {
 
 enum class Method { kGet, kHead, kPost, kPut, kPatch, kDelete, kOptions };
