@@ -15,13 +15,17 @@ struct Edge {
 };
 
 // Besides these, every state that is not terminal may become failed or cancelled.
-constexpr std::array<Edge<JobState>, 11> kJobEdges{{
+constexpr std::array<Edge<JobState>, 15> kJobEdges{{
     {JobState::kQueued, JobState::kProvisioning},
     {JobState::kProvisioning, JobState::kTraining},
     {JobState::kProvisioning, JobState::kRecovering},  // the node was lost before the first step
     {JobState::kTraining, JobState::kCompleted},
     {JobState::kTraining, JobState::kInterrupted},
     {JobState::kTraining, JobState::kPaused},
+    {JobState::kQueued, JobState::kPaused},  // nothing runs: there is nothing to save first
+    {JobState::kInterrupted, JobState::kPaused},
+    {JobState::kRecovering, JobState::kPaused},
+    {JobState::kRecovering, JobState::kInterrupted},  // the next node was lost as well
     {JobState::kInterrupted, JobState::kRecovering},
     {JobState::kRecovering, JobState::kProvisioning},
     {JobState::kRecovering, JobState::kTraining},  // resumed

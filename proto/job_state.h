@@ -12,6 +12,8 @@
 //                        +------ interrupted
 //     provisioning and interrupted --> recovering; recovering --> queued (no capacity),
 //     provisioning (another node) or training (resumed, on the node it has).
+//     recovering --> interrupted: the next node was lost as well.
+//     queued, interrupted and recovering --> paused, for nothing runs that must be saved first.
 //     Every state that is not terminal --> failed, cancelled. Terminal: completed, failed,
 //     cancelled.
 //

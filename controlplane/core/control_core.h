@@ -53,7 +53,7 @@ struct CoreSettings {  // defaults: shared knowledge with deploy/ratchet-control
   Millis orphan_kept{24 * 3600 * 1000};
   std::size_t checkpoints_kept = 3;  // newest committed ones of a job; older ones are retired
   Millis stop_deadline{15000};       // of a stop that is no drain: then by force
-  Millis upload_wait{60000};         // for a checkpoint sealed by an attempt that has ended
+  Millis upload_wait{5000};          // for a checkpoint sealed by an attempt that has ended
   Millis no_capacity_after{600000};  // a recovering job without a node is queued again
 };
 

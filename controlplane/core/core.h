@@ -150,7 +150,8 @@ class Core {
   void jump_epoch(LiveNode& node, LiveJob& job, const AttemptReport& report);
   void progress(LiveJob& job, LiveAttempt& attempt, const AttemptReport& report);
   void watch_hang(LiveNode& node, LiveJob& job, LiveAttempt& attempt, const AttemptReport& report);
-  void acknowledge_end(const AttemptReport& report, bool answered);
+  void acknowledge_end(const AttemptReport& report);
+  void upload_over(LiveJob& job);
 
   // core_publish.cc: checkpoints
   bool publish_all(LiveJob& job, const AttemptReport& report);

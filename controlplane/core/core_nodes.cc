@@ -328,7 +328,6 @@ void Core::on(const NodeGone& input) {
     if (job == nullptr) continue;
     LiveAttempt& attempt = job->attempts.at(number);
     attempt.may_live = false;
-    if (job->upload_awaited == number) job->upload_awaited = 0;
     if (attempt.row.state != AttemptState::kEnded) {
       attempt.row = end_attempt(attempt.row, noticed ? EndCause::kPreempted : EndCause::kNodeLost,
                                 "The node is gone: " + input.proof, now_.wall);

@@ -118,6 +118,13 @@ void Core::retire_old(LiveJob& job) {
                 [](const CheckpointRow& row) { return row.state == CheckpointState::kRetired; });
 }
 
+// The checkpoint that an ended attempt had sealed has come, or will not come in time.
+void Core::upload_over(LiveJob& job) {
+  job.upload_awaited = 0;
+  timers_.disarm(TimerKind::kUpload, job.row.id.str());
+  place(job);
+}
+
 void Core::orphans_due(LiveJob& job) {
   for (CheckpointRow& row : job.checkpoints) {
     if (row.state != CheckpointState::kOrphan) continue;

@@ -51,10 +51,7 @@ void Core::run_timer(const Timers::Key& due) {
       if (job != nullptr) place(*job);
       return;
     case TimerKind::kUpload:
-      if (job != nullptr) {
-        job->upload_awaited = 0;
-        place(*job);
-      }
+      if (job != nullptr) upload_over(*job);
       return;
     case TimerKind::kCapacity:
       if (job != nullptr) capacity_due(*job);

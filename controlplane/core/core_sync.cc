@@ -44,10 +44,12 @@ void Core::on(const SyncInput& input) {
   for (const auto& [job_id, number] : attempts) {
     LiveJob* job = find_job(job_id);
     if (job == nullptr || told.contains({job_id, number})) continue;
+    if (!job->attempts.contains(number)) continue;
     on_absent(*node, request, *job, job->attempts.at(number));
   }
   if (!node->synced) {
     node->synced = true;
+    capacity_changed_ = true;
     ++inventory_heard_;
     check_inventory();
   }
@@ -57,14 +59,12 @@ void Core::on_report(LiveNode& node, const AttemptReport& report) {
   LiveJob* job = find_job(report.job_id);
   if (job == nullptr) {
     if (!is_over(report)) ++node.foreign;
-    acknowledge_end(report, true);
-    return;
+    return acknowledge_end(report);
   }
   const auto found = job->attempts.find(report.attempt_no);
   if (found == job->attempts.end()) return on_unknown_report(node, *job, report);
   if (found->second.row.node_id != node.row.id && fences_.on(Fence::kNodeMatch)) {
-    acknowledge_end(report, true);
-    return;
+    return acknowledge_end(report);
   }
   on_known_report(node, *job, found->second, report);
 }
@@ -75,10 +75,11 @@ void Core::on_unknown_report(LiveNode& node, LiveJob& job, const AttemptReport& 
   const std::int64_t ahead = report.epoch - job.row.epoch;
   if (ahead > 0) {
     if (ahead < kMostEpochsAhead && fences_.on(Fence::kEpochJump)) jump_epoch(node, job, report);
-    acknowledge_end(report, true);
-    return;
+    return acknowledge_end(report);
   }
-  acknowledge_end(report, publish_all(job, report));
+  const bool answered = publish_all(job, report);
+  if (answered && job.upload_awaited == report.attempt_no) upload_over(job);
+  acknowledge_end(report);
 }
 
 void Core::on_known_report(LiveNode& node, LiveJob& job, LiveAttempt& attempt,
@@ -94,7 +95,7 @@ void Core::on_known_report(LiveNode& node, LiveJob& job, LiveAttempt& attempt,
       (attempt.row.state != AttemptState::kEnded || !fences_.on(Fence::kAttemptFinal))) {
     return apply_current(node, job, attempt, report);
   }
-  const bool answered = publish_all(job, report);
+  publish_all(job, report);
   if (over) {
     // I1, I5: an epoch that is over ends its own record and no more.
     if (attempt.row.state != AttemptState::kEnded) {
@@ -112,9 +113,9 @@ void Core::on_known_report(LiveNode& node, LiveJob& job, LiveAttempt& attempt,
       attempt.row.exit = report.exit;
     }
     save(job, attempt);
-    if (answered) process_gone(job, report.attempt_no);
+    process_gone(job, report.attempt_no);
   }
-  acknowledge_end(report, answered);
+  acknowledge_end(report);
 }
 
 void Core::apply_current(LiveNode& node, LiveJob& job, LiveAttempt& attempt,
@@ -150,15 +151,15 @@ void Core::apply_current(LiveNode& node, LiveJob& job, LiveAttempt& attempt,
     watch_hang(node, job, attempt, report);
     return;
   }
-  attempt.may_live = !answered;
+  attempt.may_live = false;
   if (!answered) {
+    // Its last checkpoint is still on the way: the next attempt had better begin there.
     job.upload_awaited = report.attempt_no;
     timers_.arm(TimerKind::kUpload, job.row.id.str(), now_.mono + settings_.upload_wait);
   }
   end_current(job, attempt, node.row.notice ? "notice" : "exit");
-  if (answered) process_gone(job, report.attempt_no);
-  touch(node);
-  acknowledge_end(report, answered);
+  process_gone(job, report.attempt_no);
+  acknowledge_end(report);
 }
 
 // What the trainer has done so far; steps alone are no event, the trainer's own lines tell them.
@@ -269,6 +270,7 @@ void Core::jump_epoch(LiveNode& node, LiveJob& job, const AttemptReport& report)
     return;
   }
   if (!runs || !takes) return;
+  if (holder != nullptr) held_slots_[job.row.tenant] -= holder->slots;
   LiveAttempt& attempt = job.attempts[report.attempt_no];
   attempt.row.job_id = job.row.id;
   attempt.row.attempt_no = report.attempt_no;
@@ -303,10 +305,6 @@ void Core::on_absent(LiveNode& node, const SyncRequest& request, LiveJob& job,
   }
   if (over && !attempt.row.accepted_at && !has_read) return;
   attempt.may_live = false;
-  if (job.upload_awaited == number) {
-    job.upload_awaited = 0;
-    timers_.disarm(TimerKind::kUpload, job.row.id.str());
-  }
   if (!over) {
     const bool asked = job.row.phase == JobPhase::kCancelling || !is_current ||
                        job.row.phase == JobPhase::kPausing;
@@ -328,8 +326,8 @@ void Core::on_absent(LiveNode& node, const SyncRequest& request, LiveJob& job,
   place(job);
 }
 
-void Core::acknowledge_end(const AttemptReport& report, bool answered) {
-  if (!is_over(report) || !answered) return;
+void Core::acknowledge_end(const AttemptReport& report) {
+  if (!is_over(report)) return;
   const LineCursor end{report.job_id, report.attempt_no, 0};
   if (std::ranges::find(out_.acked_ends, end) == out_.acked_ends.end()) {
     out_.acked_ends.push_back(end);

@@ -14,11 +14,13 @@ using A = AttemptState;
 // The whole matrix, written down again: a transition that appears or goes away fails here.
 TEST(JobState, LegalTransitionsAreExactlyThese) {
   const std::map<J, std::set<J>> legal{
-      {J::kQueued, {J::kProvisioning, J::kFailed, J::kCancelled}},
+      {J::kQueued, {J::kProvisioning, J::kPaused, J::kFailed, J::kCancelled}},
       {J::kProvisioning, {J::kTraining, J::kRecovering, J::kFailed, J::kCancelled}},
       {J::kTraining, {J::kCompleted, J::kInterrupted, J::kPaused, J::kFailed, J::kCancelled}},
-      {J::kInterrupted, {J::kRecovering, J::kFailed, J::kCancelled}},
-      {J::kRecovering, {J::kProvisioning, J::kTraining, J::kQueued, J::kFailed, J::kCancelled}},
+      {J::kInterrupted, {J::kRecovering, J::kPaused, J::kFailed, J::kCancelled}},
+      {J::kRecovering,
+       {J::kProvisioning, J::kTraining, J::kInterrupted, J::kQueued, J::kPaused, J::kFailed,
+        J::kCancelled}},
       {J::kPaused, {J::kQueued, J::kFailed, J::kCancelled}},
       {J::kCompleted, {}},
       {J::kFailed, {}},

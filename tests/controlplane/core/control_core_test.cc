@@ -53,9 +53,9 @@ TEST(ControlCore, RunsAJobFromStartToFinish) {
   EXPECT_EQ(world.core->job(JobId("j")), nullptr);
   EXPECT_EQ(world.core->node("a", world.now())->free_slots, 1);
   const std::vector<std::string> told{
-      "job.created",       "job.queued",      "job.starting", "attempt.accepted",
-      "attempt.preparing", "attempt.loading", "attempt.running", "job.started",
-      "checkpoint.committed", "attempt.ended", "job.succeeded"};
+      "job.created",          "job.queued",      "job.starting",    "attempt.accepted",
+      "attempt.preparing",    "attempt.loading", "attempt.running", "job.started",
+      "checkpoint.committed", "attempt.ended",   "job.succeeded"};
   EXPECT_EQ(world.types("j"), told);
 }
 
@@ -92,6 +92,602 @@ TEST(ControlCore, MovesAJobFromANodeThatIsProvedDead) {
   EXPECT_TRUE(world.told("job.resumed"));
   world.end("b", "j", EndCause::kCompleted);
   EXPECT_EQ(world.job("j").phase, JobPhase::kSucceeded);
+}
+
+TEST(ControlCore, SilenceEndsNothingBeforeTheAuthorityLease) {
+  CoreHarness world;
+  start_job(world);
+  world.pass_beating(seconds(290), {"b"});
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+  EXPECT_EQ(world.job("j").epoch, 1);
+  EXPECT_EQ(world.core->node("a", world.now())->liveness, Liveness::kSilent);
+  EXPECT_TRUE(world.told("job.stalled"));
+  world.pass_beating(seconds(20), {"b"});
+  EXPECT_EQ(world.job("j").phase, JobPhase::kStarting);
+  EXPECT_EQ(world.job("j").epoch, 2);
+  EXPECT_TRUE(world.desired("b", "j"));
+  EXPECT_NE(world.attempt("j", 1).state, AttemptState::kEnded);  // fenced, and still billed
+  EXPECT_EQ(world.interruptions.at({"j", 1}).source, "heartbeat");
+}
+
+TEST(ControlCore, NodesWhoseDeathCanBeProvedDieByProofOnly) {
+  CoreHarness world({}, {local(2)});
+  start_job(world, local_node());
+  world.pass_beating(minutes(30), {"b"});
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+  EXPECT_EQ(world.job("j").epoch, 1);
+  world.gone("a");
+  EXPECT_EQ(world.job("j").epoch, 2);
+}
+
+TEST(ControlCore, TheOriginalGoesOnWhenNobodyTookItsPlace) {
+  CoreHarness world;
+  world.join("a", cpu_node());
+  world.submit("j");
+  world.accept("a");
+  world.run_to("a", "j", 8);
+  world.pass(minutes(10));
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRecovering);
+  world.run_to("a", "j", 50);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+  EXPECT_EQ(world.job("j").epoch, 1);
+  EXPECT_EQ(world.interruptions.at({"j", 1}).replayed_steps, 0);
+  EXPECT_TRUE(world.interruptions.at({"j", 1}).resumed_at);
+  world.seal("a", "j", 50);
+  EXPECT_EQ(world.job("j").head.step, 50);
+}
+
+TEST(ControlCore, TheOriginalIsGrantedAnewBeforeTheNewcomersFirstStep) {
+  CoreHarness world;
+  start_job(world);
+  world.pass_beating(seconds(310), {"b"});
+  world.accept("b");
+  ASSERT_EQ(world.job("j").epoch, 2);
+  world.run_to("a", "j", 60);
+  EXPECT_EQ(world.job("j").epoch, 3);
+  EXPECT_EQ(world.attempt("j", 1).epoch, 3);
+  EXPECT_EQ(world.attempt("j", 2).cause, EndCause::kSuperseded);
+  EXPECT_EQ(world.desired("a", "j")->want, Want::kRun);
+  EXPECT_EQ(world.desired("a", "j")->attempt_no, 1);
+  EXPECT_EQ(world.desired("b", "j")->want, Want::kStop);
+  EXPECT_EQ(world.desired("b", "j")->stop_cause, EndCause::kSuperseded);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+  world.accept("a");
+  world.seal("a", "j", 60, "hash-1-10");
+  EXPECT_EQ(world.job("j").head.step, 60);
+  world.end("b", "j", EndCause::kSuperseded);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+  EXPECT_EQ(world.core->node("b", world.now())->free_slots, 1);
+}
+
+TEST(ControlCore, TheOriginalStopsOnceTheNewcomerTrains) {
+  CoreHarness world;
+  start_job(world);
+  world.pass_beating(seconds(310), {"b"});
+  world.accept("b");
+  world.run_to("b", "j", 13);
+  // What it sealed meanwhile is adopted, for it is newer than the head and chained to it.
+  world.seal("a", "j", 30, "hash-1-10");
+  EXPECT_EQ(world.job("j").epoch, 2);
+  EXPECT_EQ(world.job("j").head.step, 30);
+  EXPECT_EQ(world.checkpoints.at({"j", 1, 30}).state, CheckpointState::kAdopted);
+  EXPECT_EQ(world.desired("a", "j")->want, Want::kStop);
+  world.seal("a", "j", 40, "another-parent");
+  EXPECT_EQ(world.job("j").head.step, 30);
+  EXPECT_EQ(world.checkpoints.at({"j", 1, 40}).state, CheckpointState::kOrphan);
+  world.end("a", "j", EndCause::kSuperseded);
+  EXPECT_EQ(world.attempt("j", 1).cause, EndCause::kSuperseded);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+  world.pass_beating(std::chrono::hours(25), {});
+  EXPECT_EQ(world.checkpoints.at({"j", 1, 40}).state, CheckpointState::kDiscarded);
+}
+
+TEST(ControlCore, AZombieCannotFinishTheJob) {
+  CoreHarness world;
+  start_job(world);
+  world.pass_beating(seconds(310), {"b"});
+  world.accept("b");
+  world.run_to("b", "j", 13);
+  const Outcome late = world.end("a", "j", EndCause::kCompleted);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+  EXPECT_EQ(world.job("j").result_artifact, "");
+  EXPECT_EQ(world.attempt("j", 1).cause, EndCause::kSuperseded);
+  ASSERT_TRUE(world.attempt("j", 1).exit);
+  EXPECT_EQ(world.attempt("j", 1).exit->cause, EndCause::kCompleted);  // evidence
+  EXPECT_EQ(late.acked_ends.size(), 1u);
+}
+
+TEST(ControlCore, OffersExpireAndAreMadeAgainUnderANewEpoch) {
+  CoreHarness world;
+  world.join("a", cpu_node());
+  world.join("b", cpu_node());
+  world.submit("j");
+  world.pass_beating(seconds(31), {"a", "b"});
+  EXPECT_EQ(world.attempt("j", 1).cause, EndCause::kDeclined);
+  EXPECT_EQ(world.job("j").epoch, 2);
+  EXPECT_TRUE(world.interruptions.empty());
+  EXPECT_EQ(world.attempt("j", 2).node_id, "b");
+}
+
+TEST(ControlCore, PausesByCheckpointAndResumes) {
+  CoreHarness world;
+  start_job(world);
+  world.handle(PauseJob{JobId("j")});
+  EXPECT_EQ(world.job("j").phase, JobPhase::kPausing);
+  EXPECT_EQ(world.desired("a", "j")->want, Want::kDrain);
+  EXPECT_FALSE(world.handle(PauseJob{JobId("j")}).rejection);
+  EXPECT_TRUE(world.handle(ResumeJob{JobId("j")}).rejection);
+  world.seal("a", "j", 13);
+  world.end("a", "j", EndCause::kCancelled);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kPaused);
+  EXPECT_EQ(world.job("j").head.step, 13);
+  EXPECT_EQ(world.core->node("a", world.now())->free_slots, 1);
+  EXPECT_FALSE(world.handle(PauseJob{JobId("j")}).rejection);
+  world.pass_beating(minutes(1), {"a", "b"});
+  EXPECT_EQ(world.job("j").phase, JobPhase::kPaused);
+  EXPECT_FALSE(world.handle(ResumeJob{JobId("j")}).rejection);
+  EXPECT_FALSE(world.handle(ResumeJob{JobId("j")}).rejection);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kStarting);
+  EXPECT_EQ(world.job("j").attempts, 2);
+  EXPECT_TRUE(world.job("j").ledger.ends.empty());
+}
+
+TEST(ControlCore, CancelsOnceTheAttemptIsProvedStopped) {
+  CoreHarness world;
+  start_job(world);
+  world.handle(CancelJob{JobId("j")});
+  EXPECT_EQ(world.job("j").phase, JobPhase::kCancelling);
+  EXPECT_EQ(world.desired("a", "j")->want, Want::kStop);
+  EXPECT_FALSE(world.handle(CancelJob{JobId("j")}).rejection);
+  world.end("a", "j", EndCause::kCancelled);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kCancelled);
+  EXPECT_EQ(world.handle(CancelJob{JobId("j")}).rejection->code, "job_not_found");
+}
+
+TEST(ControlCore, ACancelledJobStaysCancelledWhenItsLostNodeReturns) {
+  CoreHarness world;
+  world.join("a", cpu_node());
+  world.submit("j");
+  world.accept("a");
+  world.run_to("a", "j", 8);
+  world.pass(minutes(6));
+  world.handle(CancelJob{JobId("j")});
+  EXPECT_EQ(world.job("j").phase, JobPhase::kCancelled);
+  EXPECT_EQ(world.attempt("j", 1).cause, EndCause::kCancelled);
+  world.run_to("a", "j", 70);
+  EXPECT_EQ(world.desired("a", "j")->want, Want::kStop);
+  world.seal("a", "j", 70);
+  world.end("a", "j", EndCause::kCompleted);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kCancelled);
+  EXPECT_EQ(world.job("j").head.step, 0);
+  EXPECT_EQ(world.attempt("j", 1).exit->cause, EndCause::kCompleted);
+  EXPECT_EQ(world.core->job(JobId("j")), nullptr);
+}
+
+TEST(ControlCore, RunsOutOfBudgetWithANextStep) {
+  CoreHarness world;
+  world.join("a", cpu_node());
+  world.submit("j");
+  for (int i = 0; i < 3; ++i) {
+    world.accept("a");
+    world.run_to("a", "j", 5);
+    world.end("a", "j", EndCause::kHang, "It stood still.");
+    for (int s = 0; s < 20 && world.job("j").phase == JobPhase::kRecovering; ++s) {
+      world.pass_beating(seconds(1), {"a"});
+    }
+  }
+  EXPECT_EQ(world.job("j").phase, JobPhase::kFailed);
+  ASSERT_TRUE(world.job("j").failure);
+  EXPECT_EQ(world.job("j").failure->error_type, "hang");
+  EXPECT_FALSE(world.job("j").failure->next_step.empty());
+  EXPECT_EQ(world.job("j").failure->step, 5);
+}
+
+TEST(ControlCore, OutOfMemoryIsNotRetried) {
+  CoreHarness world;
+  start_job(world);
+  world.end("a", "j", EndCause::kOomGpu, "The GPU has 80 GB.");
+  EXPECT_EQ(world.job("j").phase, JobPhase::kFailed);
+  EXPECT_EQ(world.job("j").failure->error_type, "oom_gpu");
+  EXPECT_EQ(world.job("j").failure->message, "The GPU has 80 GB.");
+}
+
+TEST(ControlCore, AGpuFaultQuarantinesTheNodeAndMovesTheJob) {
+  CoreHarness world;
+  start_job(world, gpu_node(1));
+  world.end("a", "j", EndCause::kGpuFault, "Xid 79.");
+  EXPECT_EQ(world.nodes.at("a").schedulable, Schedulable::kQuarantined);
+  world.pass_beating(seconds(6), {"a", "b"});
+  EXPECT_EQ(world.attempt("j", 2).node_id, "b");
+  world.accept("b");
+  world.run_to("b", "j", 11);
+  world.end("b", "j", EndCause::kGpuFault, "Xid 79.");
+  EXPECT_EQ(world.nodes.at("b").schedulable, Schedulable::kReady);  // I11
+  EXPECT_TRUE(world.told("node.quarantine_refused"));
+  world.handle(UndrainNode{"a"});
+  EXPECT_EQ(world.nodes.at("a").schedulable, Schedulable::kReady);
+}
+
+TEST(ControlCore, HangsAreStoppedAndChargedToTheJob) {
+  CoreHarness world;
+  world.join("a", cpu_node());
+  world.submit("j");
+  world.accept("a");
+  for (int step = 1; step <= 5; ++step) {
+    world.run_to("a", "j", step);
+    world.pass_beating(seconds(1), {"a"});
+  }
+  world.report("a", "j").step_age = seconds(119);
+  world.sync("a");
+  EXPECT_EQ(world.desired("a", "j")->want, Want::kRun);
+  world.report("a", "j").step_age = seconds(121);
+  world.sync("a");
+  EXPECT_EQ(world.desired("a", "j")->want, Want::kStop);
+  EXPECT_EQ(world.desired("a", "j")->stop_cause, EndCause::kHang);
+  EXPECT_TRUE(world.told("job.stalled"));
+  world.end("a", "j", EndCause::kHang);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRecovering);
+  EXPECT_EQ(world.job("j").ledger.ends.at(EndCause::kHang), 1);
+}
+
+TEST(ControlCore, ANoticeDrainsAtOnceAndAsksForTheReplacement) {
+  CoreHarness world({}, {local(1)});
+  NodeFacts facts = local_node();
+  world.join("a", facts);
+  world.submit("j");
+  world.accept("a");
+  world.run_to("a", "j", 8);
+  NoticeRequest notice{"a", "one", {"aws", NoticeKind::kReclaim, "terminate", "e1", seconds(120)}};
+  Outcome out = world.handle(NoticeInput{notice});
+  EXPECT_EQ(world.desired("a", "j")->want, Want::kDrain);
+  EXPECT_EQ(world.desired("a", "j")->stop_cause, EndCause::kPreempted);
+  EXPECT_EQ(world.desired("a", "j")->deadline, seconds(120));
+  ASSERT_EQ(out.commands.size(), 1u);
+  const std::string key = std::get<CreateNode>(out.commands[0]).intent_key;
+  EXPECT_EQ(world.intents.at(key).job_id, JobId("j"));
+  EXPECT_TRUE(world.handle(NoticeInput{notice}).events.empty());  // told once
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+  world.seal("a", "j", 9);
+  out = world.end("a", "j", EndCause::kPreempted);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRecovering);
+  EXPECT_EQ(world.interruptions.at({"j", 1}).source, "notice");
+  ASSERT_EQ(out.commands.size(), 1u);
+  EXPECT_EQ(std::get<ReleaseNode>(out.commands[0]).node_id, "a");
+  EXPECT_EQ(world.core->desired_for("a", world.now()).node_want, NodeWant::kRelease);
+  world.join("c", facts, key);
+  EXPECT_EQ(world.intents.at(key).state, IntentState::kDone);
+  EXPECT_EQ(world.attempt("j", 2).node_id, "c");
+  world.accept("c");
+  world.run_to("c", "j", 10);
+  EXPECT_EQ(world.interruptions.at({"j", 1}).replayed_steps, 0);
+  world.gone("a");
+  EXPECT_TRUE(world.told("node.released"));
+}
+
+TEST(ControlCore, SimulatedReclaimIsToldUntilTheAgentActsOnIt) {
+  CoreHarness world;
+  start_job(world);
+  EXPECT_EQ(world.handle(SimulateReclaim{"nobody", seconds(30)}).rejection->code, "node_not_found");
+  const Outcome out = world.handle(SimulateReclaim{"a", seconds(30)});
+  EXPECT_EQ(out.wake, std::vector<std::string>{"a"});
+  const auto simulate = world.core->desired_for("a", world.now()).simulate;
+  ASSERT_TRUE(simulate);
+  EXPECT_EQ(simulate->lead, seconds(30));
+  world.handle(NoticeInput{{"a", "one", *simulate}});
+  EXPECT_FALSE(world.core->desired_for("a", world.now()).simulate);
+  EXPECT_EQ(world.nodes.at("a").schedulable, Schedulable::kDraining);
+}
+
+TEST(ControlCore, DrainAndUndrain) {
+  CoreHarness world;
+  start_job(world);
+  world.handle(DrainNode{"a", seconds(60), "upgrade"});
+  EXPECT_EQ(world.desired("a", "j")->want, Want::kDrain);
+  EXPECT_EQ(world.core->desired_for("a", world.now()).node_want, NodeWant::kDrain);
+  world.end("a", "j", EndCause::kPreempted);
+  EXPECT_EQ(world.attempt("j", 2).node_id, "b");
+  world.handle(UndrainNode{"a"});
+  EXPECT_EQ(world.nodes.at("a").schedulable, Schedulable::kReady);
+  world.submit("k");
+  EXPECT_EQ(world.attempt("k", 1).node_id, "a");
+}
+
+TEST(ControlCore, ARestartLosesNothingAndOffersNothingBeforeTheInventory) {
+  CoreHarness world;
+  start_job(world);
+  world.submit("k", {}, 0);
+  ASSERT_EQ(world.attempt("k", 1).node_id, "b");
+  world.join("c", cpu_node());
+  world.handle(PauseJob{JobId("k")});
+  world.restart();
+  EXPECT_TRUE(world.core->inventory_open(world.now()));
+  world.submit("m");
+  world.pass_beating(seconds(5), {"c"});
+  EXPECT_EQ(world.job("m").phase, JobPhase::kQueued);
+  EXPECT_EQ(world.desired("a", "j")->want, Want::kRun);
+  for (const char* node : {"a", "b", "c"}) world.sync(node);
+  EXPECT_FALSE(world.core->inventory_open(world.now()));
+  EXPECT_NE(world.attempt("m", 1).node_id, "a");
+  EXPECT_EQ(world.job("k").phase, JobPhase::kPaused);  // its node never took the offer
+  EXPECT_EQ(world.job("j").epoch, 1);
+  world.run_to("a", "j", 20);
+  EXPECT_EQ(world.job("j").step, 20);
+  EXPECT_EQ(world.interruptions.size(), 0u);
+}
+
+TEST(ControlCore, TheInventoryEndsByItself) {
+  CoreHarness world;
+  start_job(world);
+  world.restart();
+  world.submit("m");
+  world.pass_beating(seconds(29), {"b"});
+  EXPECT_EQ(world.job("m").phase, JobPhase::kQueued);
+  world.sync("b");
+  world.pass_beating(seconds(2), {"b"});
+  EXPECT_EQ(world.attempt("m", 1).node_id, "b");
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);  // its node has its authority yet
+}
+
+TEST(ControlCore, AnOldStoreIsOvertakenByWhatRuns) {
+  CoreHarness world;
+  world.join("a", cpu_node());
+  world.join("b", cpu_node());
+  world.submit("j");
+  const JobRow before = world.job("j");
+  world.accept("a");
+  world.run_to("a", "j", 8);
+  // The store is put back to when the job was queued.
+  JobRow old = before;
+  old.phase = JobPhase::kQueued;
+  old.epoch = 0;
+  old.attempts = 0;
+  world.jobs["j"] = old;
+  world.attempts.clear();
+  std::erase_if(world.events, [&](const EventRow& event) { return event.seq > old.event_seq; });
+  world.restart();
+  world.sync("a");
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+  EXPECT_EQ(world.job("j").epoch, 1);
+  EXPECT_EQ(world.attempt("j", 1).node_id, "a");
+  world.sync("b");
+  EXPECT_EQ(world.job("j").attempts, 1);
+}
+
+TEST(ControlCore, ANewProcessThatDisownsAnAttemptProvesItsDeath) {
+  CoreHarness world;
+  start_job(world);
+  world.hello("a", "two");
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);  // a hello proves nothing
+  world.sync("a");
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);  // it found the trainer alive
+  world.hello("a", "three");
+  world.agents.at("a").reports.clear();
+  world.sync("a");
+  EXPECT_EQ(world.attempt("j", 1).cause, EndCause::kNodeLost);
+  EXPECT_EQ(world.job("j").epoch, 2);
+}
+
+TEST(ControlCore, OldProcessesMustSayHello) {
+  CoreHarness world;
+  start_job(world);
+  world.hello("a", "two");
+  EXPECT_TRUE(world.handle(HeartbeatInput{{"a", "one", 5}}).needs_hello);
+  EXPECT_TRUE(world.handle(HeartbeatInput{{"nobody", "one", 5}}).needs_hello);
+  EXPECT_FALSE(world.handle(HeartbeatInput{{"a", "two", 5}}).needs_hello);
+}
+
+TEST(ControlCore, TwoAgentsUnderOneNameAreQuarantined) {
+  CoreHarness world;
+  start_job(world);
+  for (int i = 0; i < 4; ++i) {
+    world.hello("a", "two");
+    world.hello("a", "one");
+  }
+  EXPECT_EQ(world.nodes.at("a").schedulable, Schedulable::kQuarantined);
+}
+
+TEST(ControlCore, OldSyncsAreNotApplied) {
+  CoreHarness world;
+  start_job(world);
+  const auto before = world.agents.at("a").reports;
+  world.run_to("a", "j", 40);
+  SyncRequest late;
+  late.node_id = "a";
+  late.incarnation = "one";
+  late.seq = 1;
+  late.facts = world.agents.at("a").facts;
+  world.handle(SyncInput{late});  // without attempts: it would disown them
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+  EXPECT_EQ(world.job("j").step, 40);
+}
+
+TEST(ControlCore, ReportsOfAnotherNodeAreNotTaken) {
+  CoreHarness world;
+  start_job(world);
+  world.agents.at("b").reports = world.agents.at("a").reports;
+  world.end("b", "j", EndCause::kCompleted);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+}
+
+TEST(ControlCore, IntentsComeBeforeNodesAndAreBounded) {
+  CoreHarness world({}, {local(2)});
+  std::vector<std::string> keys;
+  for (int i = 0; i < 4; ++i) {
+    const Outcome out = world.submit("j" + std::to_string(i));
+    for (const Command& command : out.commands) {
+      keys.push_back(std::get<CreateNode>(command).intent_key);
+    }
+  }
+  ASSERT_EQ(keys.size(), 2u);
+  world.handle(IntentSent{keys[0]});
+  EXPECT_EQ(world.intents.at(keys[0]).state, IntentState::kSent);
+  world.handle(IntentAnswered{keys[0], IntentState::kAmbiguous, "timeout"});
+  world.handle(IntentAnswered{keys[0], IntentState::kAbsentConfirmed, "not in the list"});
+  EXPECT_EQ(world.intents.at(keys[0]).state, IntentState::kAbsentConfirmed);
+  world.pass(seconds(6));
+  EXPECT_EQ(world.intents.size(), 3u);  // another key, after a while
+  world.handle(IntentGone{keys[1], "its process ended"});
+  EXPECT_EQ(world.intents.size(), 4u);
+  EXPECT_EQ(world.intents.at(keys[1]).state, IntentState::kDone);
+}
+
+TEST(ControlCore, KeepsANumberOfNodes) {
+  ControlCore::Provider provider = local(3);
+  provider.keep = 2;
+  CoreHarness world({}, {provider});
+  EXPECT_EQ(world.handle(Tick{}).commands.size(), 2u);
+  EXPECT_EQ(world.handle(Tick{}).commands.size(), 0u);
+  std::vector<std::string> keys;
+  for (const auto& [key, row] : world.intents) keys.push_back(key);
+  world.join("a", local_node(), keys[0]);
+  world.join("b", local_node(), keys[1]);
+  EXPECT_EQ(world.handle(Tick{}).commands.size(), 0u);
+  EXPECT_EQ(world.gone("a").commands.size(), 1u);
+}
+
+TEST(ControlCore, AfterARestartOpenIntentsAreAskedForUnderTheSameKey) {
+  CoreHarness world({}, {local(1)});
+  const Outcome out = world.submit("j");
+  ASSERT_EQ(out.commands.size(), 1u);
+  const std::string key = std::get<CreateNode>(out.commands[0]).intent_key;
+  world.restart();
+  const Outcome again = world.handle(Tick{});
+  ASSERT_EQ(again.commands.size(), 1u);
+  EXPECT_EQ(std::get<CreateNode>(again.commands[0]).intent_key, key);
+}
+
+TEST(ControlCore, StartsAtItsTime) {
+  CoreHarness world;
+  world.join("a", cpu_node());
+  JobRow row;
+  row.id = JobId("later");
+  row.tenant = "t";
+  row.phase = JobPhase::kQueued;
+  row.starts_at = world.now().wall + seconds(10);
+  world.handle(SubmitJob{row});
+  world.pass_beating(seconds(9), {"a"});
+  EXPECT_EQ(world.job("later").phase, JobPhase::kQueued);
+  world.pass_beating(seconds(2), {"a"});
+  EXPECT_EQ(world.job("later").phase, JobPhase::kStarting);
+}
+
+TEST(ControlCore, InputsDecideWhetherAJobIsQueued) {
+  CoreHarness world;
+  JobRow row;
+  row.tenant = "t";
+  row.phase = JobPhase::kValidating;
+  for (const char* id : {"good", "bad"}) {
+    row.id = JobId(id);
+    world.handle(SubmitJob{row});
+  }
+  world.handle(InputsReady{JobId("good"), {}});
+  EXPECT_EQ(world.job("good").phase, JobPhase::kQueued);
+  Failure failure;
+  failure.error_type = "inputs";
+  failure.message = "The data set was never uploaded.";
+  world.handle(InputsReady{JobId("bad"), failure});
+  EXPECT_EQ(world.job("bad").phase, JobPhase::kFailed);
+  EXPECT_EQ(world.job("bad").failure->error_type, "inputs");
+}
+
+TEST(ControlCore, ARecoveringJobWithoutANodeIsQueuedAgain) {
+  CoreHarness world({}, {local(0)});
+  world.join("a", local_node());
+  world.submit("j");
+  world.accept("a");
+  world.run_to("a", "j", 8);
+  world.gone("a");
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRecovering);
+  world.pass(minutes(11));
+  EXPECT_EQ(world.job("j").phase, JobPhase::kQueued);
+  EXPECT_EQ(shown_state(world.job("j"), world.interruptions.at({"j", 1})), JobState::kQueued);
+  world.join("b", local_node());
+  EXPECT_EQ(world.job("j").phase, JobPhase::kStarting);
+}
+
+TEST(ControlCore, BackoffOutlivesARestartAndAClockJump) {
+  CoreHarness world;
+  world.join("a", cpu_node());
+  world.submit("j");
+  world.accept("a");
+  world.run_to("a", "j", 8);
+  world.end("a", "j", EndCause::kHang);
+  ASSERT_TRUE(world.job("j").backoff_until);
+  world.set_wall(world.now().wall - std::chrono::hours(1));
+  world.restart();
+  world.sync("a");
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRecovering);
+  world.pass_beating(seconds(301), {"a"});  // the longest backoff
+  EXPECT_EQ(world.job("j").phase, JobPhase::kStarting);
+}
+
+TEST(ControlCore, QuotaHoldsATenantBack) {
+  CoreSettings settings;
+  settings.tenant_slots = 1;
+  CoreHarness world(settings);
+  world.join("a", cpu_node());
+  world.join("b", cpu_node());
+  world.submit("j");
+  world.submit("k");
+  EXPECT_EQ(world.job("k").phase, JobPhase::kQueued);
+  world.accept("a");
+  world.run_to("a", "j", 1);
+  world.end("a", "j", EndCause::kCompleted);
+  EXPECT_EQ(world.job("k").phase, JobPhase::kStarting);
+}
+
+TEST(ControlCore, CheckpointsBeyondTheKeptOnesAreRetired) {
+  CoreHarness world;
+  start_job(world);
+  for (const std::int64_t step : {20, 30, 40, 50}) world.seal("a", "j", step);
+  EXPECT_EQ(world.checkpoints.at({"j", 1, 10}).state, CheckpointState::kRetired);
+  EXPECT_EQ(world.checkpoints.at({"j", 1, 20}).state, CheckpointState::kRetired);
+  EXPECT_EQ(world.checkpoints.at({"j", 1, 30}).state, CheckpointState::kCommitted);
+  EXPECT_EQ(world.job("j").head.step, 50);
+}
+
+TEST(ControlCore, WaitsAMomentForACheckpointThatIsStillBeingUploaded) {
+  CoreHarness world;
+  start_job(world);
+  AttemptReport& report = world.report("a", "j");
+  report.sealed.push_back({.step = 12,
+                           .manifest_sha256 = "late",
+                           .parent_manifest_sha256 = "hash-1-10",
+                           .size = Bytes(1),
+                           .artifact_id = ""});
+  const auto kept = report;
+  world.end("a", "j", EndCause::kPreempted);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRecovering);
+  EXPECT_EQ(world.job("j").attempts, 1);
+  AttemptReport again = kept;
+  again.state = AttemptState::kEnded;
+  again.exit = AttemptExit{};
+  again.exit->cause = EndCause::kPreempted;
+  again.sealed[0].artifact_id = "there";
+  world.agents.at("a").reports = {again};
+  world.sync("a");
+  EXPECT_EQ(world.job("j").head.step, 12);
+  EXPECT_EQ(world.job("j").attempts, 2);
+  EXPECT_EQ(world.attempt("j", 2).resume.step, 12);
+}
+
+TEST(ControlCore, ManyJobsAndNodesCostLittleAHeartbeat) {
+  CoreHarness world;
+  for (int i = 0; i < 200; ++i) world.join("n" + std::to_string(i), cpu_node());
+  Requirements huge;
+  huge.gpu_type = "none such";
+  for (int i = 0; i < 1000; ++i) {
+    JobRow row;
+    row.id = JobId("j" + std::to_string(i));
+    row.tenant = "t";
+    row.needs = huge;
+    row.phase = JobPhase::kQueued;
+    world.core->handle(SubmitJob{row}, world.now());
+  }
+  const Outcome out = world.handle(HeartbeatInput{{"n7", "one", 1}});
+  EXPECT_TRUE(out.rows.empty());
+  EXPECT_TRUE(out.events.empty());
+  EXPECT_TRUE(out.wake.empty());
 }
 
 }  // namespace

@@ -202,8 +202,7 @@ void CoreHarness::accept(const std::string& node_id) {
   sync(node_id);
 }
 
-void CoreHarness::run_to(const std::string& node_id, const std::string& job_id,
-                         std::int64_t step) {
+void CoreHarness::run_to(const std::string& node_id, const std::string& job_id, std::int64_t step) {
   AttemptReport& one = report(node_id, job_id);
   one.state = AttemptState::kRunning;
   one.stage = "training";

@@ -20,14 +20,14 @@ namespace ratchet::control {
 
 class CoreHarness {
  public:
-  explicit CoreHarness(CoreSettings settings = {}, std::vector<ControlCore::Provider> providers = {},
-                       std::uint64_t seed = 1);
+  explicit CoreHarness(CoreSettings settings = {},
+                       std::vector<ControlCore::Provider> providers = {}, std::uint64_t seed = 1);
 
   Outcome handle(const Input& input);
-  void pass(Millis time);             // in steps of 500 ms, with a tick after each
+  void pass(Millis time);  // in steps of 500 ms, with a tick after each
   void pass_beating(Millis time, const std::set<std::string>& nodes);  // these send heartbeats
   void set_wall(UnixMillis wall) { now_.wall = wall; }
-  void restart();                     // a new core from what was stored
+  void restart();  // a new core from what was stored
 
   Outcome submit(const std::string& id, const Requirements& needs = {}, std::int64_t priority = 0);
   void join(const std::string& node_id, NodeFacts facts = {}, const std::string& intent = "");
