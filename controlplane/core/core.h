@@ -47,6 +47,7 @@ struct LiveJob {
   std::int64_t upload_awaited = 0;                  // attempt whose sealed checkpoint is on its way
   std::map<std::string, std::int64_t> unexplained;  // ends of unknown cause by node
   Millis stop_deadline{0};
+  Millis progress_saved{0};
   std::string intent;  // open provision intent made for it
 };
 
@@ -126,6 +127,7 @@ class Core {
   void take_facts(LiveNode& node, const NodeFacts& facts);
   void take_notice(LiveNode& node, const ReclaimNotice& notice);
   void drop_notice(LiveNode& node);
+  void set_leaving(LiveNode& node, bool leaving);
   void drain(LiveNode& node, Millis deadline, const std::string& reason);
   void quarantine(LiveNode& node, const std::string& reason);
   void move_schedulable(LiveNode& node, NodeEvent event, const std::string& reason);
@@ -234,6 +236,7 @@ class Core {
   std::map<std::string, IntentRow> intents_;  // those without an end and without a node
   std::map<std::string, std::int64_t> provider_nodes_;
   std::map<std::string, std::int64_t> provider_intents_;
+  std::map<std::string, std::int64_t> provider_leaving_;  // nodes that a notice takes away
   std::map<std::string, std::size_t> provider_refusals_;
   std::map<std::string, std::int64_t> held_slots_;  // by tenant, of current attempts
   std::set<QueueKey> ready_;                        // to be placed now

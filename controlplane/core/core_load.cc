@@ -47,7 +47,7 @@ void Core::load_nodes(std::vector<NodeRow> rows) {
     node.rev = first_rev_;
     node.last_contact = now_.mono;
     node.authority_until = lease_end(now_.mono, settings_.authority_ttl, settings_, drift);
-    node.drained_by_notice = node.row.notice && node.row.schedulable == Schedulable::kDraining;
+    set_leaving(node, node.row.notice && node.row.schedulable == Schedulable::kDraining);
     node.notice_synced = node.drained_by_notice;
     if (node.row.schedulable == Schedulable::kDraining) {
       node.drain_deadline = now_.mono + settings_.drain_deadline;
@@ -146,6 +146,7 @@ void Core::begin() {
       timers_.arm(TimerKind::kAuthority, id, now_.mono);
     }
   }
+  intents_changed_ = true;
   std::vector<LiveJob*> broken;
   for (auto& [id, job] : jobs_) {
     place(job);

@@ -233,7 +233,7 @@ void Core::on(const UndrainNode& input) {
                                       "used again.");
   }
   node->drain_deadline.reset();
-  node->drained_by_notice = false;
+  set_leaving(*node, false);
   move_schedulable(*node, NodeEvent::kUndrain, "");
   take_facts(*node, NodeFacts(node->row.facts));
   touch(*node);
@@ -263,7 +263,7 @@ void Core::take_notice(LiveNode& node, const ReclaimNotice& notice) {
                 .text("action", notice.action)
                 .number("lead_s", static_cast<double>(notice.lead.count()) / 1000.0));
   if (notice.kind != NoticeKind::kReclaim && notice.kind != NoticeKind::kMaintenance) return;
-  node.drained_by_notice = true;
+  set_leaving(node, true);
   drain(node, notice.lead > Millis{0} ? notice.lead : settings_.drain_deadline,
         "The node is about to be taken away (" + notice.source + ").");
 }
@@ -273,11 +273,19 @@ void Core::drop_notice(LiveNode& node) {
   node.row.notice.reset();
   node.notice_synced = false;
   save(node);
-  if (std::exchange(node.drained_by_notice, false)) {
+  if (node.drained_by_notice) {
+    set_leaving(node, false);
     node.drain_deadline.reset();
     move_schedulable(node, NodeEvent::kUndrain, "");
     touch(node);
   }
+}
+
+void Core::set_leaving(LiveNode& node, bool leaving) {
+  if (node.drained_by_notice == leaving) return;
+  node.drained_by_notice = leaving;
+  provider_leaving_[node.row.facts.provider] += leaving ? 1 : -1;
+  intents_changed_ = true;
 }
 
 void Core::on(const SimulateReclaim& input) {
@@ -345,6 +353,7 @@ void Core::on(const NodeGone& input) {
   for (const TimerKind kind : {TimerKind::kLiveness, TimerKind::kAuthority, TimerKind::kDrain}) {
     timers_.disarm(kind, input.node_id);
   }
+  set_leaving(*node, false);
   --provider_nodes_[node->row.facts.provider];
   if (inventory_open_ && !node->synced) ++inventory_heard_;
   intents_changed_ = true;

@@ -8,6 +8,12 @@
 
 namespace ratchet::control {
 
+namespace {
+
+QueueKey key_of(const JobRow& job) { return {-job.priority, job.created_at, job.id}; }
+
+}  // namespace
+
 Outcome Core::handle(const Input& input, Now now) {
   now_ = now;
   out_ = {};
@@ -85,11 +91,13 @@ void Core::run_timer(const Timers::Key& due) {
 // Puts the job where it belongs: among those to be placed now, later, or not at all.
 void Core::place(LiveJob& job) {
   const std::string& id = job.row.id.str();
-  const QueueKey key{-job.row.priority, job.row.created_at, job.row.id};
+  const QueueKey key = key_of(job.row);
   const bool waits_for_node =
       job.row.phase == JobPhase::kQueued || job.row.phase == JobPhase::kRecovering;
-  const bool held = current(job) != nullptr && !job.lost && fences_.on(Fence::kOneCurrent);
-  const bool wants = waits_for_node && !held;
+  const bool held = current(job) != nullptr && !job.lost;
+  const bool wants = fences_.on(Fence::kOneCurrent)
+                         ? waits_for_node && !held
+                         : waits_for_node || job.row.phase == JobPhase::kRunning;
   if (!wants || job.upload_awaited != 0 || timers_.armed(TimerKind::kBackoff, id)) {
     ready_.erase(key);
     newly_ready_.erase(id);
@@ -139,9 +147,10 @@ void Core::run_scheduler() {
   } else {
     for (const std::string& id : newly_ready_) add(jobs_.at(id));
   }
-  const bool look_for_intents = intents_changed_ || !newly_ready_.empty();
+  std::vector<JobId> unasked;
+  for (const std::string& id : newly_ready_) unasked.emplace_back(id);
+  const bool all_may_ask = std::exchange(intents_changed_, false);
   capacity_changed_ = false;
-  intents_changed_ = false;
   newly_ready_.clear();
   if (!asks.empty()) {
     std::vector<NodeOffer> offers;
@@ -156,16 +165,20 @@ void Core::run_scheduler() {
       offer(*find_job(asks[one.job].job->id), *hosts[one.node], one.slots);
     }
   }
-  if (look_for_intents && !providers_.empty()) {
-    for (const QueueKey& key : ready_) {
-      const bool room = std::ranges::any_of(providers_, [&](const Provider& provider) {
-        return provider_load(provider) < provider.max_nodes;
-      });
-      if (!room) break;
-      ask_for_node(jobs_.at(key.id.str()));
-    }
+  if (providers_.empty()) return;
+  if (all_may_ask) {
+    unasked.clear();
+    for (const QueueKey& key : ready_) unasked.push_back(key.id);
+    keep_nodes();
   }
-  keep_nodes();
+  for (const JobId& id : unasked) {
+    const bool room = std::ranges::any_of(providers_, [&](const Provider& provider) {
+      return provider_load(provider) < provider.max_nodes || !fences_.on(Fence::kNodeCap);
+    });
+    if (!room) break;
+    LiveJob* job = find_job(id);
+    if (job != nullptr && ready_.contains(key_of(job->row))) ask_for_node(*job);
+  }
 }
 
 void Core::offer(LiveJob& job, LiveNode& node, std::int64_t slots) {
@@ -188,6 +201,7 @@ void Core::offer(LiveJob& job, LiveNode& node, std::int64_t slots) {
   job.current = number;
   job.lost = false;
   job.row.step = job.row.head.step;
+  job.row.stage.clear();
   save(job, attempt);
   timers_.arm(TimerKind::kOffer, job.row.id.str(), now_.mono + settings_.offer_ttl);
   apply(job, JobEvent::kOffered,
@@ -203,14 +217,18 @@ std::int64_t Core::provider_load(const Provider& provider) const {
     load += found->second;
   }
   // A node that is being taken away makes room for its replacement at once.
-  for (const auto& [id, node] : nodes_) {
-    if (node.drained_by_notice && node.row.facts.provider == provider.name) --load;
+  if (const auto found = provider_leaving_.find(provider.name); found != provider_leaving_.end()) {
+    load -= found->second;
   }
   return load;
 }
 
 void Core::ask_for_node(LiveJob& job) {
   if (!job.intent.empty() || inventory_open_) return;
+  const bool suited = std::ranges::any_of(providers_, [&](const Provider& provider) {
+    return could_offer(job.row.needs, provider.offers);
+  });
+  if (!suited) return;
   const bool any_price = job.row.ledger.exogenous_without_progress >= kEscalateAfter;
   for (const auto& [id, node] : nodes_) {
     if (!may_be_given_work(node)) continue;

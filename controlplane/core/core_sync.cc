@@ -86,7 +86,8 @@ void Core::on_known_report(LiveNode& node, LiveJob& job, LiveAttempt& attempt,
                            const AttemptReport& report) {
   const bool over = is_over(report);
   const bool terminal = is_terminal(job.row.phase) && fences_.on(Fence::kTerminalFinal);
-  const bool is_current = job.current == report.attempt_no || !fences_.on(Fence::kStaleEpoch);
+  const bool is_current = job.current == report.attempt_no || !fences_.on(Fence::kStaleEpoch) ||
+                          (!fences_.on(Fence::kAttemptFinal) && attempt.row.epoch == job.row.epoch);
   if (!terminal && !is_current && may_regrant(job, attempt, report)) {
     regrant(job, attempt);
   }
@@ -170,7 +171,9 @@ void Core::progress(LiveJob& job, LiveAttempt& attempt, const AttemptReport& rep
   const bool stepped = attempt.row.step != job.row.step;
   job.row.step = attempt.row.step;
   job.high_step = std::max(job.high_step, attempt.row.step);
-  if (moved || stepped) {
+  // Steps alone are written now and then: they come again, and memory has them.
+  if (moved || (stepped && now_.mono - job.progress_saved >= settings_.heartbeat)) {
+    job.progress_saved = now_.mono;
     save(job);
     save(job, attempt);
   }

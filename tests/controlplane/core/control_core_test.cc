@@ -411,7 +411,7 @@ TEST(ControlCore, ARestartLosesNothingAndOffersNothingBeforeTheInventory) {
   EXPECT_EQ(world.job("k").phase, JobPhase::kPaused);  // its node never took the offer
   EXPECT_EQ(world.job("j").epoch, 1);
   world.run_to("a", "j", 20);
-  EXPECT_EQ(world.job("j").step, 20);
+  EXPECT_EQ(world.core->job(JobId("j"))->step, 20);
   EXPECT_EQ(world.interruptions.size(), 0u);
 }
 
@@ -498,7 +498,7 @@ TEST(ControlCore, OldSyncsAreNotApplied) {
   late.facts = world.agents.at("a").facts;
   world.handle(SyncInput{late});  // without attempts: it would disown them
   EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
-  EXPECT_EQ(world.job("j").step, 40);
+  EXPECT_EQ(world.core->job(JobId("j"))->step, 40);
 }
 
 TEST(ControlCore, ReportsOfAnotherNodeAreNotTaken) {
