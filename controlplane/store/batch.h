@@ -32,7 +32,7 @@ struct TestEvent {  // an event for one endpoint only, whatever its types (webho
   EventRow event;  // without a job
 };
 struct ReplayEvents {  // new deliveries of stored events, with the same webhook-id
-  std::string webhook_id;
+  std::string webhook_id{};
   std::int64_t event = 0;  // EventRecord::id; 0: those of the tenant in [from, to] that match types
   UnixMillis from{0};
   UnixMillis to{0};
@@ -51,12 +51,12 @@ struct Batch {
   // too. The core's batches have a chain number above 0, one higher for each core that is made;
   // 0: depends on nothing.
   std::int64_t chain = 0;
-  std::vector<Row> rows;                   // upserts
-  std::vector<EventRow> events;            // in order
-  std::vector<TrainerLine> lines;          // in any order, known ones are passed over
-  std::vector<MetricRow> metrics;          // upserts
-  std::vector<EvaluationRow> evaluations;  // upserts
-  std::vector<Write> writes;               // in order, after all of the above
+  std::vector<Row> rows{};                   // upserts
+  std::vector<EventRow> events{};            // in order
+  std::vector<TrainerLine> lines{};          // in any order, known ones are passed over
+  std::vector<MetricRow> metrics{};          // upserts
+  std::vector<EvaluationRow> evaluations{};  // upserts
+  std::vector<Write> writes{};               // in order, after all of the above
 };
 
 struct CommitInfo {

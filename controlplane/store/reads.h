@@ -21,9 +21,10 @@ namespace ratchet::control {
 
 constexpr std::int64_t kMaxPage = 1000;  // larger limits are cut to it
 
+// Members with {} so that designated initialisers may leave them out.
 struct PageRequest {
   std::int64_t limit = 100;
-  std::string cursor;  // next_cursor of the page before; empty: from the start
+  std::string cursor{};  // next_cursor of the page before; empty: from the start
 };
 
 template <class T>
@@ -42,14 +43,14 @@ struct JobView {
 };
 
 struct JobQuery {
-  std::string tenant;
-  std::optional<JobState> state;
-  std::optional<JobPhase> phase;
-  std::string name;  // part of the name, without case
-  std::string tag;   // exact
-  RunId run_id;
+  std::string tenant{};
+  std::optional<JobState> state{};
+  std::optional<JobPhase> phase{};
+  std::string name{};  // part of the name, without case
+  std::string tag{};   // exact
+  RunId run_id{};
   Order order = Order::kNewestFirst;  // by created_at, then id
-  PageRequest page;
+  PageRequest page{};
 };
 
 class JobReads {
@@ -66,9 +67,9 @@ class JobReads {
 };
 
 struct EventQuery {
-  std::string tenant;
+  std::string tenant{};
   std::int64_t after = 0;  // EventRecord::id; oldest first from there
-  std::string type;        // exact; empty: all
+  std::string type{};      // exact; empty: all
   std::int64_t limit = 100;
 };
 
@@ -90,10 +91,10 @@ class EventReads {
 };
 
 struct DeliveryQuery {
-  std::string tenant;
-  std::string webhook_id;  // empty: all of the tenant
-  std::optional<DeliveryState> state;
-  PageRequest page;  // newest first
+  std::string tenant{};
+  std::string webhook_id{};  // empty: all of the tenant
+  std::optional<DeliveryState> state{};
+  PageRequest page{};  // newest first
 };
 
 struct DueDelivery {
@@ -134,10 +135,10 @@ class AccountReads {
 };
 
 struct ArtifactQuery {
-  std::string tenant;
-  std::optional<ArtifactKind> kind;
-  std::optional<ArtifactState> state;
-  PageRequest page;  // newest first
+  std::string tenant{};
+  std::optional<ArtifactKind> kind{};
+  std::optional<ArtifactState> state{};
+  PageRequest page{};  // newest first
 };
 
 class ArtifactReads {
@@ -145,6 +146,7 @@ class ArtifactReads {
   virtual ~ArtifactReads() = default;
   virtual Result<ArtifactRow> artifact(const std::string& id, const std::string& tenant) const = 0;
   virtual Result<std::vector<ArtifactFile>> files(const std::string& id) const = 0;  // by path
+  virtual Result<ArtifactFile> file(const std::string& id, const std::string& path) const = 0;
   virtual Result<Page<ArtifactRow>> artifacts(const ArtifactQuery& query) const = 0;
   virtual Result<std::vector<ArtifactRow>> all() const = 0;  // for reconciling and collecting
   // Digests that artifacts of the tenant refer to, but for `without`.

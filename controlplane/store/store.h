@@ -55,10 +55,11 @@ struct StoreHealth {  // HLT-06
 };
 
 // Removes what is old, in portions of at most `portion` rows a transaction, so that commits pass in
-// between. Never of live jobs, and no event that a delivery still needs.
+// between. Never of live jobs, and no event that a delivery still needs. Job rows, attempts,
+// checkpoints, interruptions and metrics stay.
 struct RetentionRequest {
-  UnixMillis events_before{0};      // events, trainer lines, steps of jobs that ended before then
-  UnixMillis deliveries_before{0};  // delivered or dead before then
+  UnixMillis events_before{0};      // events and trainer lines of jobs that ended before then
+  UnixMillis deliveries_before{0};  // over before then, or made before for a disabled endpoint
   UnixMillis errors_before{0};
   UnixMillis idempotency_before{0};
   std::int64_t portion = 1000;
