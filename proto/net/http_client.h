@@ -3,7 +3,9 @@
 // HTTP/1.1 client of one service, as coroutines.
 //
 //   auto client = HttpClient::create(executor, parse_url("https://control:7070").value(), {...});
-//   auto answer = co_await client.value()->send({.method = Method::kGet, .target = "/v1/nodes"});
+//   ClientRequest request;  // a named one: see http_server.h
+//   request.target = "/v1/nodes";
+//   auto answer = co_await client.value()->send(std::move(request));
 //   if (answer && answer->status == 200) use(answer->body);
 //
 // Connections are kept and reused. A request goes out once; only when a kept connection turns out

@@ -5,8 +5,13 @@
 //   auto server = HttpServer::listen(executor, {.port = 7070}, handle);
 //   asio::awaitable<void> handle(Exchange& exchange) {
 //     const auto body = co_await exchange.read_body(64 * 1024);
-//     co_await exchange.send({.status = 200, .body = "..."});
+//     Response response;
+//     response.body = "...";
+//     co_await exchange.send(std::move(response));
 //   }
+//
+// Give arguments of awaited calls as named objects: GCC 12 destroys a braced temporary within a
+// co_await expression twice.
 //
 // Malformed requests are answered with 400, 408, 413, 414, 431 or 501 and closed before a handler
 // sees them; a handler that throws or sends nothing is answered with 500. Idle connections hold no

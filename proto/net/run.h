@@ -3,7 +3,7 @@
 // Coroutines from code that is none: programs that do one thing at a time (the CLI), and tests.
 //
 //   asio::io_context io;
-//   const auto answer = run_blocking(io, client.send({...}));
+//   const auto answer = run_blocking(io, client.send(std::move(request)));
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>

@@ -91,7 +91,8 @@ TEST(HttpHostile, MalformedRequestsAreRefused) {
         Case{
             "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n",
             400},
-        Case{"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX\r\n",
+        Case{"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+             "chunked\r\n\r\n3\r\nabcX\r\n0\r\n\r\n",
              400}}) {
     BareSocket socket(server.port());
     socket.say(c.sent);
@@ -180,7 +181,8 @@ TEST(HttpHostile, OldClientsGetTheirConnectionClosed) {
 }
 
 asio::awaitable<void> answer_without_end(Exchange& exchange) {
-  co_await exchange.begin_stream({});
+  Response response;
+  co_await exchange.begin_stream(std::move(response));
   while (true) {
     std::string piece(64 * 1024, 'x');
     const Status sent = co_await exchange.write(std::move(piece));
@@ -192,8 +194,12 @@ TEST(HttpHostile, PeersThatDoNotReadAreDropped) {
   ServerThread server(quick(), answer_without_end);
   BareSocket socket(server.port());
   socket.say("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-  for (int i = 0; i < 100 && server.stats().connections > 0; ++i) {
+  for (int i = 0; i < 200 && server.stats().timed_out == 0; ++i) {
     std::this_thread::sleep_for(Millis(50));
+  }
+  EXPECT_EQ(server.stats().timed_out, 1U);
+  for (int i = 0; i < 100 && server.stats().connections > 0; ++i) {
+    std::this_thread::sleep_for(Millis(20));
   }
   EXPECT_EQ(server.stats().connections, 0U);
 }
