@@ -52,6 +52,7 @@ class ArtifactStore::FileUpload : public Upload {
   FileUpload& operator=(const FileUpload&) = delete;
 
   Status write(std::span<const std::byte> bytes) override {
+    if (bytes.empty()) return ok();
     if (over_ || static_cast<std::int64_t>(bytes.size()) > file_.bytes - offset_) {
       return Error{Code::kInvalidArgument, "\"" + file_.path + "\" has " +
                                                std::to_string(file_.bytes) +

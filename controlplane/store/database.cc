@@ -33,7 +33,9 @@ Code code_of(int extended, int system_errno) {
     case SQLITE_FULL:
       return Code::kNoSpace;
     case SQLITE_IOERR:
-      return is_no_space(system_errno) ? Code::kNoSpace : Code::kIo;
+      // SQLite itself only knows ENOSPC; a quota or a limit on file sizes is a full disk too.
+      return extended == SQLITE_IOERR_WRITE && is_no_space(system_errno) ? Code::kNoSpace
+                                                                         : Code::kIo;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return Code::kUnavailable;
@@ -78,7 +80,9 @@ Database::~Database() {
 }
 
 Error Database::error(int result, std::string_view doing) const {
-  const int number = sqlite3_system_errno(handle_);
+  // SQLite does not keep the number of every failure; step() cleared errno before.
+  const int kept = sqlite3_system_errno(handle_);
+  const int number = kept != 0 ? kept : errno_;
   const Code code = code_of(result, number);
   std::string message =
       "The database could not " + std::string(doing) + ": " + sqlite3_errmsg(handle_);
@@ -129,12 +133,19 @@ Status Database::bind(sqlite3_stmt* statement, const Value* values, std::size_t 
   return ok();
 }
 
+int Database::step(sqlite3_stmt* statement) {
+  errno = 0;
+  const int result = sqlite3_step(statement);
+  errno_ = errno;
+  return result;
+}
+
 Status Database::run(std::string_view sql, std::initializer_list<Value> values) {
   auto statement = prepare(sql);
   if (!statement) return statement.error();
   if (auto bound = bind(*statement, values.begin(), values.size()); !bound) return bound;
-  int result = sqlite3_step(*statement);
-  while (result == SQLITE_ROW) result = sqlite3_step(*statement);
+  int result = step(*statement);
+  while (result == SQLITE_ROW) result = step(*statement);
   Status status = ok();
   if (result != SQLITE_DONE) {
     status = error(result, "run \"" + std::string(sql.substr(0, 80)) + "\"");
@@ -177,7 +188,7 @@ Query::~Query() {
 
 bool Query::next() {
   if (!status_ || statement_ == nullptr) return false;
-  const int result = sqlite3_step(statement_);
+  const int result = db_.step(statement_);
   if (result == SQLITE_ROW) return true;
   if (result != SQLITE_DONE) {
     status_ = db_.error(result,

@@ -81,8 +81,10 @@ class Database {
   explicit Database(sqlite3* handle) : handle_(handle) {}
   Result<sqlite3_stmt*> prepare(std::string_view sql);
   Status bind(sqlite3_stmt* statement, const Value* values, std::size_t count);
+  int step(sqlite3_stmt* statement);
 
   sqlite3* handle_;
+  int errno_ = 0;  // after the last step
   std::unordered_map<std::string, sqlite3_stmt*> statements_;
 };
 

@@ -385,13 +385,13 @@ void get(const json& from, T& value) {
 }
 
 template <class T>
-std::string encode(const T& row) {
+std::string encode_doc(const T& row) {
   // What an agent reported may hold any bytes.
   return put(row).dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 template <class T>
-Status decode(std::string_view doc, T& row) {
+Status decode_doc(std::string_view doc, T& row) {
   try {
     get(json::parse(doc), row);
     return ok();
@@ -404,21 +404,21 @@ Status decode(std::string_view doc, T& row) {
 
 }  // namespace
 
-std::string encode_row(const JobRow& row) { return encode(row); }
-std::string encode_row(const AttemptRow& row) { return encode(row); }
-std::string encode_row(const NodeRow& row) { return encode(row); }
-std::string encode_row(const CheckpointRow& row) { return encode(row); }
-std::string encode_row(const IntentRow& row) { return encode(row); }
-std::string encode_row(const InterruptionRow& row) { return encode(row); }
-std::string encode_inputs(const JobInputs& inputs) { return encode(inputs); }
+std::string encode_row(const JobRow& row) { return encode_doc(row); }
+std::string encode_row(const AttemptRow& row) { return encode_doc(row); }
+std::string encode_row(const NodeRow& row) { return encode_doc(row); }
+std::string encode_row(const CheckpointRow& row) { return encode_doc(row); }
+std::string encode_row(const IntentRow& row) { return encode_doc(row); }
+std::string encode_row(const InterruptionRow& row) { return encode_doc(row); }
+std::string encode_inputs(const JobInputs& inputs) { return encode_doc(inputs); }
 
-Status decode_row(std::string_view doc, JobRow& row) { return decode(doc, row); }
-Status decode_row(std::string_view doc, AttemptRow& row) { return decode(doc, row); }
-Status decode_row(std::string_view doc, NodeRow& row) { return decode(doc, row); }
-Status decode_row(std::string_view doc, CheckpointRow& row) { return decode(doc, row); }
-Status decode_row(std::string_view doc, IntentRow& row) { return decode(doc, row); }
-Status decode_row(std::string_view doc, InterruptionRow& row) { return decode(doc, row); }
-Status decode_inputs(std::string_view doc, JobInputs& inputs) { return decode(doc, inputs); }
+Status decode_row(std::string_view doc, JobRow& row) { return decode_doc(doc, row); }
+Status decode_row(std::string_view doc, AttemptRow& row) { return decode_doc(doc, row); }
+Status decode_row(std::string_view doc, NodeRow& row) { return decode_doc(doc, row); }
+Status decode_row(std::string_view doc, CheckpointRow& row) { return decode_doc(doc, row); }
+Status decode_row(std::string_view doc, IntentRow& row) { return decode_doc(doc, row); }
+Status decode_row(std::string_view doc, InterruptionRow& row) { return decode_doc(doc, row); }
+Status decode_inputs(std::string_view doc, JobInputs& inputs) { return decode_doc(doc, inputs); }
 
 std::vector<std::string> spec_tags(std::string_view spec_json) {
   std::vector<std::string> tags;
