@@ -31,7 +31,7 @@ bool is_terminal(JobPhase phase);
 
 // The word that users see. `interrupted`: the recovery has not asked for a node yet.
 // kValidating and kQueued are queued; kStarting is provisioning, or recovering after the first
-// attempt; kRunning and kPausing are training.
+// attempt; kRunning, kPausing and kCancelling are training: the attempt still holds its node.
 JobState user_state(JobPhase phase, bool first_attempt, bool interrupted);
 
 enum class EndCause {  // in the order of the classifier's table (agent/core/failure_classifier.h)

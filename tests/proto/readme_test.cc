@@ -9,9 +9,12 @@
 #include <set>
 #include <sstream>
 
+#include "proto/api_error.h"
+#include "proto/cluster.h"
 #include "proto/job_spec.h"
 #include "proto/job_spec_ranges.h"
 #include "proto/presets.h"
+#include "proto/sync_message.h"
 #include "tests/support/files.h"
 
 namespace ratchet {
@@ -139,13 +142,58 @@ TEST(Readme, PresetTableIsThatOfTheCode) {
   }
 }
 
+// "| `Want` | `run`, `drain`, `stop` |"
+template <class E>
+void expect_axis(const std::string& text, const std::string& name) {
+  std::string row = "\n| `" + name + "` | ";
+  const auto words = word_table(E{});
+  for (const auto& entry : words) {
+    if (&entry != &words.front()) row += ", ";
+    row += "`" + std::string(entry.word) + "`";
+  }
+  EXPECT_NE(text.find(row + " | "), std::string::npos) << row;
+}
+
+TEST(Readme, AxesAreThoseOfTheCode) {
+  const std::string text = readme();
+  expect_axis<JobPhase>(text, "JobPhase");
+  expect_axis<JobState>(text, "JobState");
+  expect_axis<AttemptState>(text, "AttemptState");
+  expect_axis<EndCause>(text, "EndCause");
+  expect_axis<Liveness>(text, "Liveness");
+  expect_axis<Schedulable>(text, "Schedulable");
+  expect_axis<ProviderState>(text, "ProviderState");
+  expect_axis<IntentState>(text, "IntentState");
+  expect_axis<CheckpointState>(text, "CheckpointState");
+  expect_axis<PublishVerdict>(text, "PublishVerdict");
+  expect_axis<DeliveryState>(text, "DeliveryState");
+  expect_axis<NodePrice>(text, "NodePrice");
+  expect_axis<Want>(text, "Want");
+  expect_axis<NodeWant>(text, "NodeWant");
+  expect_axis<NoticeKind>(text, "NoticeKind");
+}
+
+TEST(Readme, ErrorCodesAreThoseOfTheCode) {
+  const std::string text = readme();
+  for (const ApiErrorRow& error : api_error_table()) {
+    const std::string row =
+        "\n| `" + std::string(to_word(error.code)) + "` | " + std::to_string(error.http_status) +
+        " | " + std::string(to_word(error.error_class)) + " | " + std::string(error.message) +
+        " | " + std::string(error.next_step) + " |\n";
+    EXPECT_NE(text.find(row), std::string::npos) << row;
+  }
+}
+
 TEST(Readme, GlossaryHasEachWordOnce) {
   const std::string text = readme();
   const std::string glossary =
       text.substr(text.find("## Glossary"), text.find("## Messages") - text.find("## Glossary"));
-  for (const char* word : {"job", "attempt", "run", "node", "agent", "lease", "epoch", "data_epoch",
-                           "step", "micro-batch", "global batch", "checkpoint", "adapter",
-                           "base model", "rank, alpha", "scaling", "resume", "continue"}) {
+  for (const char* word :
+       {"job",         "attempt",    "run",         "node",        "agent",        "lease",
+        "epoch",       "data_epoch", "step",        "micro-batch", "global batch", "checkpoint",
+        "adapter",     "base model", "rank, alpha", "scaling",     "resume",       "continue",
+        "incarnation", "phase",      "cause",       "head",        "artifact",     "intent",
+        "notice",      "drain"}) {
     const std::string row = "\n| " + std::string(word) + " | ";
     const std::size_t first = glossary.find(row);
     EXPECT_NE(first, std::string::npos) << word;
