@@ -7,10 +7,12 @@
 #include <boost/asio/io_context.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <string>
 
 #include "agent/daemon/daemon.h"
 #include "agent/options.h"
+#include "agent/reclaim_watch.h"
 
 namespace agent = ratchet::agent;
 
@@ -33,7 +35,9 @@ int run(const agent::Options& options) {
     std::fprintf(stderr, "error: %s\n", daemon.error().message.c_str());
     return kExitFailure;
   }
+  const std::shared_ptr<agent::ReclaimWatch> watch = agent::watch_reclaim(io, options, **daemon);
   const agent::Left left = (*daemon)->run();
+  watch->stop();
   if (left.why == agent::LeaveWhy::kReleased && !settings->release_command.empty()) {
     const int status = std::system(settings->release_command.c_str());
     std::fprintf(stderr, "The release command ended with status %d.\n", status);

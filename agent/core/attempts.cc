@@ -211,7 +211,7 @@ void AgentCore::State::mark_uploaded(Attempt& attempt, const std::string& manife
 
 void AgentCore::State::advance_uploads(Attempt& attempt) {
   if (!authority() && is_on(Fence::kAuthority)) return;
-  if (now < attempt.upload_at || (attempt.upload_until && now >= *attempt.upload_until)) return;
+  if (now < attempt.upload_at) return;
   if (attempt.uploading.empty()) {
     if (const Sealed* next = to_upload(attempt)) {
       attempt.uploading = next->checkpoint.manifest_sha256;

@@ -65,8 +65,15 @@ asio::awaitable<void> Daemon::Impl::check_device() {
     // A trainer that runs proves more than a small product would, and the device is its own.
     facts.preflight = {true, true, 0, ""};
   } else {
-    const Preflight result =
-        co_await run_preflight(settings.trainer, state.root() / "preflight.log");
+    std::vector<std::string> gpus{""};
+    if (!facts.gpus.empty()) gpus.clear();
+    for (const GpuFacts& gpu : facts.gpus) gpus.push_back(gpu.uuid);
+    const std::filesystem::path output = state.root() / "preflight.log";
+    Preflight result;
+    for (const std::string& gpu : gpus) {
+      result = co_await run_preflight(settings.trainer, gpu, output);
+      if (!result.facts.passed) break;
+    }
     facts.preflight = result.facts;
     facts.trainer_version = result.build;
     log(result.facts.passed ? "Preflight passed on " + result.device + "."

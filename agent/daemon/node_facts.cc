@@ -24,6 +24,13 @@ constexpr std::chrono::milliseconds kPreflightLimit{180000};
 constexpr std::chrono::milliseconds kLook{100};
 constexpr int kExitUsage = 2;  // of ratchet-trainer: it does not know the command
 
+// The last line that begins as an object: errors for people may follow it.
+std::string_view result_line(std::string_view output) {
+  const std::size_t at = output.rfind("\n{");
+  std::string_view line = output.substr(at == std::string_view::npos ? 0 : at + 1);
+  return line.substr(0, line.find('\n'));
+}
+
 PreflightFacts failed(std::string message) { return {true, false, 0, std::move(message)}; }
 
 }  // namespace
@@ -75,11 +82,7 @@ Preflight parse_preflight(std::string_view output, int exit_code, const std::str
                           "the trainer of the same version.");
     return result;
   }
-  std::string_view line = output;
-  while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.remove_suffix(1);
-  if (const std::size_t start = line.rfind('\n'); start != std::string_view::npos) {
-    line.remove_prefix(start + 1);
-  }
+  const std::string_view line = result_line(output);
   FindingList findings;
   result.facts.done = true;
   if (const auto document = Document::parse(line, {.max_bytes = kMaxText}, findings)) {
@@ -98,12 +101,14 @@ Preflight parse_preflight(std::string_view output, int exit_code, const std::str
   return result;
 }
 
-asio::awaitable<Preflight> run_preflight(std::string program, std::filesystem::path log) {
+asio::awaitable<Preflight> run_preflight(std::string program, std::string gpu,
+                                         std::filesystem::path log) {
   ::unlink(log.c_str());
   SpawnArgs args;
   args.program = program;
   args.arguments = {"preflight", "--json"};
   args.folder = log.parent_path();
+  if (!gpu.empty()) args.environment.push_back("CUDA_VISIBLE_DEVICES=" + gpu);
   args.log = log;
   auto process = TrainerProcess::start(args, [](const ProcessIdentity&) { return ok(); });
   if (!process) {

@@ -32,8 +32,10 @@ struct Preflight {
 };
 Preflight parse_preflight(std::string_view output, int exit_code, const std::string& program);
 
-// Runs it, at most three minutes (a first start of CUDA takes its time). Never fails: what goes
-// wrong is the result. `log` is a file for its output.
-boost::asio::awaitable<Preflight> run_preflight(std::string program, std::filesystem::path log);
+// Runs it on one GPU (its UUID; empty: the trainer's choice), at most three minutes: a first start
+// of CUDA takes its time. Never fails: what goes wrong is the result. `log` is a file for its
+// output.
+boost::asio::awaitable<Preflight> run_preflight(std::string program, std::string gpu,
+                                                std::filesystem::path log);
 
 }  // namespace ratchet::agent
