@@ -128,7 +128,9 @@ Status WriteQueue::write_group(const std::vector<Item>& group,
   for (const Item& item : group) {
     Result<CommitInfo> result = write_one(item);
     if (!result) {
-      if (ends_transaction(result.error().code) && !refusal(item)) {
+      // SQLite gives up a whole transaction by itself at times, as when memory runs out.
+      const bool lost = ends_transaction(result.error().code) || !db_.in_transaction();
+      if (lost && !refusal(item)) {
         failed_chain_ = chain_before;
         return result.error();
       }

@@ -197,6 +197,10 @@ TEST_F(Reads, NoQueryScansATableThatGrows) {
     EXPECT_TRUE(plan.status()) << plan.status().error().message;
   }
   EXPECT_GT(plans, 60);
+  // The word that is looked for is the one SQLite uses.
+  Query scan(**db, "EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE doc = ?", {"x"});
+  ASSERT_TRUE(scan.next());
+  EXPECT_EQ(scan.text(3), "SCAN jobs");
 }
 
 TEST_F(Reads, ArtifactsAreListedByTenant) {
