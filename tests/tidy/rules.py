@@ -242,6 +242,31 @@ def own_header_first(path, text):
     return [f'{path}: its first include must be "{header}"']
 
 
+def no_braces_in_awaits(path, text):
+    """GCC 12 destroys an aggregate's braced temporary twice when it stands in a co_await expression."""
+    if not path.endswith(pf.SOURCES + pf.HEADERS):
+        return []
+    # Texts and comments hold braces of their own; they make room of the same size.
+    blank = re.sub(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*', lambda match: " " * len(match.group(0)), text)
+    found = []
+    for match in re.finditer(r"\bco_await\b", blank):
+        depth = 0
+        inside = 0  # of a lambda's body
+        for at in range(match.end(), len(blank)):
+            char = blank[at]
+            if inside or (char == "{" and depth > 0 and blank[:at].rstrip().endswith((")", "]"))):
+                inside += (char == "{") - (char == "}")
+                continue
+            depth += (char == "(") - (char == ")")
+            if depth < 0 or char == ";" or (char == "{" and depth == 0):
+                break
+            if char == "{":
+                number = blank.count("\n", 0, match.start()) + 1
+                found.append(f"{path}:{number}: a braced temporary in co_await: give it a name first")
+                break
+    return found
+
+
 FILE_RULES = [include_rules, json_stays_in_sources, torch_stays_in_its_folders, sizes, banned_words,
-              no_places, header_habits, test_habits, own_header_first]  # fmt: skip
+              no_places, header_habits, test_habits, own_header_first, no_braces_in_awaits]  # fmt: skip
 TREE_RULES = [torch_free_files, json_headers_are_private, kernel_siblings, rooms_have_readmes, no_orphans]
