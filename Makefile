@@ -30,10 +30,10 @@ build: setup-test  ## Build everything in build/release: product, tests, benchma
 	@$(call configure,-DRATCHET_TESTS=ON -DRATCHET_BENCH=ON)
 	@$(CMAKE) --build build/release -j $(JOBS)
 
-demo: setup  ## Train, kill, resume, compare: MODEL=folder DATA=file.jsonl take your own
+demo: setup  ## Train, kill node, control plane and agent, compare: MODEL=folder DATA=file.jsonl take your own
 	@test -f build/release/build.ninja || \
 	  { $(call configure,-DRATCHET_TESTS=OFF -DRATCHET_BENCH=OFF); }
-	@$(CMAKE) --build build/release -j $(JOBS) --target ratchet-trainer
+	@$(CMAKE) --build build/release -j $(JOBS) --target ratchet-trainer ratchet-control ratchet-agent ratchet
 	@MODEL='$(MODEL)' DATA='$(DATA)' deploy/demo/demo.sh
 
 test: setup-test  ## Build and run every test; BUILDS="release asan tsan fuzz" for all four builds

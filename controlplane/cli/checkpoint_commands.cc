@@ -28,7 +28,7 @@ Answer<int> checkpoints(Api& api, const Flags& flags, const std::string& id) {
                {"SHA-256 OF THE MANIFEST"}});
   for (const Json& item : *items) {
     table.add({std::to_string(integer_at(item, "step")), text_at(item, "state"),
-               format_bytes(Bytes(integer_at(item, "size_bytes"))),
+               format_bytes(Bytes(integer_at(item, "bytes"))),
                std::to_string(integer_at(item, "attempt_no")),
                format_age(time_at(item, "saved_at_ms"), wall_now()),
                text_at(item, "manifest_sha256")});

@@ -168,7 +168,7 @@ void add_job_commands(Registry registry) {
   command->add_option("--state", args->state,
                       "only these: queued, provisioning, training, interrupted, recovering, "
                       "paused, completed, failed or cancelled");
-  command->add_option("--sort", args->sort, "created_at, -created_at, priority or name");
+  command->add_option("--sort", args->sort, "created_at (oldest first) or -created_at");
   command->add_option("--limit", args->limit, "how many")
       ->capture_default_str()
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{100000}));

@@ -39,9 +39,10 @@ class LogReader {
       if (!read && read.error().exit != kExitUnreachable) return finish(read.error());
       if (!read && !args_.follow) return read.error();
       if (read) backoff_.reset();
+      if (read && *read > 0) continue;  // there may be more: an answer is a piece
       if (!args_.follow) break;
-      if (read && *read == 0 && attempt_ >= job->attempts && is_over(*job)) break;
-      const bool next = read && *read == 0 && args_.attempt == 0 && attempt_ < job->attempts;
+      if (read && attempt_ >= job->attempts && is_over(*job)) break;
+      const bool next = read && args_.attempt == 0 && attempt_ < job->attempts;
       if (next) {
         ++attempt_;
         offset_ = 0;

@@ -46,6 +46,15 @@ Problem interrupted_problem() {
   return problem;
 }
 
+Problem lost_secret(const std::string& thing, const std::string& id, const std::string& undo) {
+  Problem problem;
+  problem.code = "secret_lost";
+  problem.message =
+      "The " + thing + " " + id + " was made, but the connection broke before its secret arrived.";
+  problem.next_step = "Secrets are told once: run 'ratchet " + undo + " " + id + "' and try again.";
+  return problem;
+}
+
 Problem problem_of_answer(int status, std::string_view body, std::string_view url) {
   Problem problem;
   problem.status = status;

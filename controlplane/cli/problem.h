@@ -74,6 +74,10 @@ Problem usage_problem(const Error& error);
 // After Ctrl-C.
 Problem interrupted_problem();
 
+// A create went through, but the connection broke before its secret arrived, and secrets are told
+// once. `undo` is the command that ends the thing.
+Problem lost_secret(const std::string& thing, const std::string& id, const std::string& undo);
+
 // What an answer of 400 and above means; `body` as it came.
 Problem problem_of_answer(int status, std::string_view body, std::string_view url);
 

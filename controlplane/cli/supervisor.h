@@ -22,7 +22,7 @@ Result<std::string> find_program(const std::string& name);
 
 struct ControlPlaneArgs {
   std::string program;
-  std::vector<std::string> flags;
+  std::vector<std::string> flags;  // the last one is the address
   std::string state;  // its state folder
   std::string log;    // its stdout and stderr are appended here
 };
@@ -38,6 +38,8 @@ class ControlPlaneProcess {
   Status start();
   // Its address once it serves; kUnavailable with the end of its log when it died or took longer.
   Result<std::string> wait_for_address(Millis limit);
+  // Later starts take this address (the last flag): nodes look for it where it was.
+  void listen_again(const std::string& address) { args_.flags.back() = address; }
   // How it ended, when it did: "was ended by signal 9", "left with exit code 1".
   std::optional<std::string> poll_end();
   // SIGTERM, then SIGKILL after `limit`. How it ended.

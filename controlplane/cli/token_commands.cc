@@ -32,6 +32,7 @@ Answer<int> create(Api& api, const Flags& flags, const CreateArgs& args) {
   auto token = api.send(net::Method::kPost, "/v1/tokens", &body, random_key());
   if (!token) return token.error();
   const std::string secret = text_at(*token, "token");
+  if (secret.empty()) return lost_secret("token", text_at(*token, "id"), "tokens revoke");
   if (!args.out.empty()) {
     const auto written = write_private_file(args.out, secret + "\n");
     if (!written) return problem_of(written.error());

@@ -46,17 +46,17 @@ Result<ControlPlaneArgs> control_plane_args(const UpArgs& args) {
   fs::permissions(args.state, fs::perms::owner_all, failed);
   ControlPlaneArgs control{
       *program,
-      {"--state", args.state, "--listen", args.listen, "--local-nodes", std::to_string(args.nodes),
-       "--local-stop", args.stop_nodes ? "stop" : "keep"},
+      {"--state", args.state, "--local-nodes", std::to_string(args.nodes), "--local-keep",
+       std::to_string(args.nodes), "--local-stop", args.stop_nodes ? "stop" : "keep", "--listen",
+       args.listen},
       args.state,
       args.state + "/ratchet-control.log"};
-  if (!args.trainer.empty()) {
-    control.flags.insert(control.flags.end(),
-                         {"--local-trainer", fs::absolute(args.trainer).lexically_normal()});
-  }
-  if (!args.settings.empty()) {
-    control.flags.insert(control.flags.end(), {"--settings", args.settings});
-  }
+  const auto add = [&control](const std::string& flag, const std::string& value) {
+    if (!value.empty()) control.flags.insert(control.flags.begin(), {flag, value});
+  };
+  add("--settings", args.settings);
+  add("--local-trainer",
+      args.trainer.empty() ? "" : fs::absolute(args.trainer).lexically_normal().string());
   return control;
 }
 
@@ -108,6 +108,7 @@ class Up {
     const auto address = process_.wait_for_address(kStartLimit);
     if (!address) return address.error();
     endpoint_.url = *address;
+    if (const auto url = net::parse_url(*address)) process_.listen_again(url->authority());
     const auto token = read_token(args_.state + "/admin.token");
     if (!token) return token.error();
     endpoint_.token = *token;
@@ -143,8 +144,7 @@ class Up {
       return;
     }
     print(render_facts({{"control plane", endpoint_.url},
-                        {"nodes", "up to " + std::to_string(args_.nodes) +
-                                      " on this machine, started when jobs need them"},
+                        {"nodes", std::to_string(args_.nodes) + " on this machine"},
                         {"state", args_.state},
                         {"login", login_.path}}));
     const std::string with = login_.usual ? "" : " --login " + login_.path;
@@ -224,7 +224,7 @@ void add_up_command(Registry registry) {
   CLI::App* command = add_command(
       registry.app, registry.flags, "up", "A control plane and nodes on this machine",
       "Runs ratchet-control in the foreground and starts it again should it die; nodes are\n"
-      "ratchet-agent processes that it starts as jobs need them. Writes the login that all other\n"
+      "ratchet-agent processes, and a dead one is replaced. Writes the login that all other\n"
       "commands use. Ctrl-C stops the control plane cleanly; jobs train on, and the same command\n"
       "takes them back.\n"
       "Examples:  ratchet up\n"

@@ -40,7 +40,7 @@ class Screen {
   void event(const Json& event) {
     if (json_) return line({{"type", "event"}, {"event", event}});
     const std::string text = describe_event(event);
-    if (!text.empty()) say(clock_text(time_at(event, "time_ms")) + "  " + text);
+    if (!text.empty()) say(clock_text(time_at(event, "occurred_at_ms")) + "  " + text);
   }
   void step(const Json& step, const LiveView& view) {
     if (json_) return line({{"type", "step"}, {"step", step}});

@@ -47,6 +47,9 @@ Answer<int> add(Api& api, const Flags& flags, const AddArgs& args) {
   if (!args.description.empty()) body["description"] = args.description;
   const auto webhook = api.send(net::Method::kPost, "/v1/webhooks", &body, random_key());
   if (!webhook) return webhook.error();
+  if (text_at(*webhook, "secret").empty()) {
+    return lost_secret("webhook", text_at(*webhook, "id"), "webhooks remove");
+  }
   if (flags.json) {
     print_json(*webhook);
     return kExitOk;

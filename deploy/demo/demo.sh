@@ -3,29 +3,34 @@
 #
 #   deploy/demo/demo.sh [MODEL=folder] [DATA=chats.jsonl] [QUESTION=text]
 #
-#  1. trains once, undisturbed                                  -> undisturbed/
-#  2. trains again, kills it with SIGKILL between two checkpoints, starts the same command again
-#                                                               -> killed/
+#  1. trains once, undisturbed, with the trainer alone          -> undisturbed/
+#  2. starts a control plane with two nodes and a webhook receiver, submits the same job through
+#     the CLI, and kills with SIGKILL: a whole node in mid-training (the job resumes by itself on
+#     the other one), then the control plane alone, then an agent alone   -> killed/
 #  3. compares the SHA-256 of adapter and optimizer of both
 #  4. measures the held-out loss and asks one question, before and after
 #
 # MODEL and DATA are your own Hugging Face folder and conversation file; without them the model and
 # the conversations of this project are used. Settings may also come from the environment, and so
-# may KILL_AT (the step), RATCHET_TRAINER (build/release/bin/ratchet-trainer), DEMO_WORK (the folder
-# that it empties and writes to, build/demo/run) and PYTHON (python3). Exit status 0 only when the
-# hashes are equal and the held-out loss fell.
+# may KILL_AT (the step), RATCHET_TRAINER (build/release/bin/ratchet-trainer), RATCHET_PROGRAMS (the
+# folder of ratchet, ratchet-control and ratchet-agent, build/release/bin), DEMO_WORK (the folder
+# that it empties and writes to, build/demo/run) and PYTHON (python3). Exit status 0 only when every
+# claim holds: hashes equal, steps replayed, training never stopped by the death of control plane or
+# agent, held-out loss fallen.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 for setting in "$@"; do
   case $setting in
     MODEL=* | DATA=* | QUESTION=* | KILL_AT=*) export "${setting?}" ;;
-    -h | --help) sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
+    -h | --help) sed -n '2,22s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "Unknown argument '$setting'. Known: MODEL=, DATA=, QUESTION=, KILL_AT=, --help." >&2
        exit 2 ;;
   esac
 done
 trainer=${RATCHET_TRAINER:-$root/build/release/bin/ratchet-trainer}
+programs=${RATCHET_PROGRAMS:-$root/build/release/bin}
+cluster=${DEMO_CLUSTER:-$root/deploy/demo/cluster.py}
 python=${PYTHON:-python3}
 # On a busy machine, threads that spin while they wait would starve each other.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
@@ -40,12 +45,6 @@ fi
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 note() { printf '%s%s%s\n' "$dim" "$*" "$plain"; }
 fail() { printf '\n%sThe demo failed.%s %s\n' "$red" "$plain" "$*" >&2; exit 1; }
-
-victim=''
-stop_victim() { # only the process that this script started, and only while it is ours
-  [[ -z $victim ]] || kill -KILL "$victim" 2>/dev/null || true
-}
-trap stop_victim EXIT
 
 [[ -x $trainer ]] || fail "The trainer is not at '$trainer'. Run 'make demo', which builds it."
 started=$SECONDS
@@ -75,13 +74,13 @@ answer() { # [adapter]
   "$trainer" generate "$model" "${flags[@]}" --chat "$question" --max-new 60
 }
 
-# The middle of a checkpoint interval in the second half of training: a few steps to lose.
-choose_kill_step() { # steps
+# The middle of a checkpoint interval in the first third of training, so that there are a few steps
+# to lose and time for the deaths that follow.
+choose_kill_step() { # interval, steps
   local interval=$1 total=$2
-  local last=$(((total - 1) / interval))
-  local first=$(((last + 1) / 2))
-  ((first > 0)) || first=1
-  local step=$((interval * (first + RANDOM % (last - first + 1)) + interval / 3 + RANDOM % 8))
+  local last=$((total / 3 / interval))
+  ((last > 0)) || last=1
+  local step=$((interval * (1 + RANDOM % last) + interval / 3 + RANDOM % 8))
   echo $((step < total - 1 ? step : total - 2))
 }
 
@@ -100,22 +99,15 @@ kill_at=${KILL_AT:-$(choose_kill_step "$interval" "$steps")}
 ((kill_at > interval && kill_at < steps)) || fail \
   "KILL_AT=$kill_at must lie after the first checkpoint (step $interval) and before step $steps."
 
-say "2. Train again, and kill it at step $kill_at"
-"$trainer" run "$job" --out "$work/killed" &
-victim=$!
-"${inputs[@]}" wait "$work/killed/events.jsonl" "$kill_at" "$victim" ||
-  fail "The run ended before it could be killed. Its words are above."
-kill -KILL "$victim"
-wait "$victim" 2>/dev/null || true
-victim=''
-killed_at=$("${inputs[@]}" step "$work/killed/events.jsonl")
-printf '\n%sKilled with SIGKILL after step %s.%s The same command again:\n' "$red" "$killed_at" "$plain"
-"$trainer" run "$job" --out "$work/killed"
-read -r resumed_from replayed class < <("${inputs[@]}" resumed "$work/killed/events.jsonl")
+say "2. Submit it to a control plane, kill the node at step $kill_at, then control plane and agent"
+"$python" "$cluster" --programs "$programs" --trainer "$trainer" --job "$job" --work "$work" \
+  --kill-at "$kill_at" || fail "A claim of the cluster does not hold. What was said is above."
+read -r killed_at resumed_from replayed recovery_s control_s webhooks < <(
+  "${inputs[@]}" summary "$work/killed/summary.json")
 
 say "3. Compare"
 quiet=$(checkpoint_folder "$work/undisturbed" "$steps")
-loud=$(checkpoint_folder "$work/killed" "$steps")
+loud=$work/killed/final
 equal=1
 for file in adapter_model.safetensors optimizer.safetensors; do
   a=$(sha "$quiet/$file")
@@ -142,14 +134,18 @@ verdict="${green}equal, bit for bit${plain}"
 ((equal)) || verdict="${red}DIFFERENT${plain}"
 say "Summary"
 printf '  %s\n' "-----------------------------------------------------------------------"
-row "Killed after step" "$killed_at of $steps"
-row "Resumed from checkpoint" "step $resumed_from ($class), $replayed steps replayed"
+row "Node killed after step" "$killed_at of $steps"
+row "Resumed on the other node" "from step $resumed_from, $replayed steps replayed, after $recovery_s s"
+row "Control plane killed" "back after $control_s s, nothing repeated"
+row "Agent killed" "its trainer lived on"
+row "Webhooks" "$webhooks delivered, signatures checked"
 row "Adapter and optimizer" "$verdict"
 row "Held-out loss" "$before before, $after after"
 row "Adapter" "${adapter#"$root"/}"
 row "Time" "$((SECONDS - started)) s"
 printf '  %s\n' "-----------------------------------------------------------------------"
 ((equal)) || fail "The resumed run differs from the undisturbed one."
+((replayed > 0)) || fail "No step was replayed, so the comparison proves nothing."
 ((fell)) || fail "The held-out loss did not fall."
 printf '\n%sTry it:%s %s generate %s --adapter %s --chat "%s"\n' "$bold" "$plain" \
   "${trainer#"$root"/}" "${model#"$root"/}" "${adapter#"$root"/}" "$question"

@@ -7,24 +7,19 @@
         (at least one row, at most 100) is held out, the rest trains.
     demo_inputs.py step EVENTS.jsonl
         Prints the last step done, 0 when there is none.
-    demo_inputs.py wait EVENTS.jsonl STEP PID
-        Returns when STEP is done and a checkpoint is committed; fails when process PID ends first.
-    demo_inputs.py resumed EVENTS.jsonl
-        Prints "STEP REPLAYED CLASS" of the last resume.
+    demo_inputs.py summary SUMMARY.json
+        Prints "KILLED_AT RESUMED_FROM REPLAYED RECOVERY_S CONTROL_S WEBHOOKS" of cluster.py.
     demo_inputs.py get KEY
         Prints a number of the JSON object on stdin.
 """
 
 import argparse
 import json
-import os
 import pathlib
 import sys
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 HELDOUT_ROWS_MAX = 100
-POLL_S = 0.02
 
 
 def first_question(row):
@@ -92,46 +87,15 @@ def events(path):
             continue
 
 
-def progress(path):
-    """The last step done and that of the last committed checkpoint, 0 where there is none."""
-    step = checkpoint = 0
-    for event in events(path):
-        if event.get("type") == "step":
-            step = event["step"]
-        elif event.get("type") == "checkpoint" and event.get("path"):
-            checkpoint = max(checkpoint, event["step"])
-    return step, checkpoint
-
-
 def last_step(args):
-    print(progress(args.events)[0])
+    print(max((event["step"] for event in events(args.events) if event.get("type") == "step"),
+              default=0))
 
 
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def wait(args):
-    while is_alive(args.pid):
-        step, checkpoint = progress(args.events)
-        if step >= args.step and checkpoint > 0:
-            return
-        time.sleep(POLL_S)
-    sys.exit(1)
-
-
-def resumed(args):
-    last = None
-    for event in events(args.events):
-        if event.get("type") == "resume":
-            last = event
-    if last is None:
-        sys.exit(f"No resume is recorded in '{args.events}'.")
-    print(last["step"], last["replay_steps"], last["class"])
+def summary(args):
+    told = json.loads(args.summary.read_text(encoding="utf-8"))
+    print(told["killed_at"], told["resumed_from"], told["replayed"], told["recovery_s"],
+          told["control_restart_s"], told["webhooks"])
 
 
 def get(args):
@@ -147,13 +111,12 @@ def main():
     command.add_argument("--data", type=pathlib.Path)
     command.add_argument("--question")
     command.set_defaults(run=prepare)
-    for name, function in (("step", last_step), ("wait", wait), ("resumed", resumed)):
-        command = commands.add_parser(name)
-        command.add_argument("events", type=pathlib.Path)
-        command.set_defaults(run=function)
-        if function is wait:
-            command.add_argument("step", type=int)
-            command.add_argument("pid", type=int)
+    command = commands.add_parser("step")
+    command.add_argument("events", type=pathlib.Path)
+    command.set_defaults(run=last_step)
+    command = commands.add_parser("summary")
+    command.add_argument("summary", type=pathlib.Path)
+    command.set_defaults(run=summary)
     command = commands.add_parser("get")
     command.add_argument("key")
     command.set_defaults(run=get)

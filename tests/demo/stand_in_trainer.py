@@ -1,18 +1,15 @@
 #!/usr/bin/env python3
 """Stands in for ratchet-trainer in demo_test.py: same arguments, files and events; no training.
 
-The environment chooses what goes wrong: STAND_IN=drift (a resumed run ends with other bits),
-STAND_IN=rise (the adapter makes the held-out loss worse), STAND_IN=short (the run ends by itself
-before the demo can kill it). Whatever the demo does not use is refused.
+The environment chooses what goes wrong: STAND_IN=rise (the adapter makes the held-out loss worse).
+Whatever the demo does not use is refused.
 """
 
 import json
 import os
 import pathlib
 import sys
-import time
 
-STEP_S = 0.006
 FAULT = os.environ.get("STAND_IN", "")
 
 
@@ -22,25 +19,18 @@ def run(spec_path, out):
     interval = spec["checkpoint"]["interval_steps"]
     ckpt = out / "ckpt"
     ckpt.mkdir(parents=True, exist_ok=True)
-    done = max((int(folder.name[5:]) for folder in ckpt.iterdir()), default=0)
     with open(out / "events.jsonl", "a", encoding="utf-8") as events:
         def emit(kind, **body):
             events.write(json.dumps({"type": kind, **body}) + "\n")
             events.flush()
 
-        if done:
-            emit("resume", step=done, replay_steps=5, **{"class": "bit_exact"})
-        for step in range(done + 1, total + 1):
-            if FAULT == "short" and out.name == "killed" and step > interval:
-                sys.exit("error: stopped by the stand-in")
-            time.sleep(STEP_S)
+        for step in range(1, total + 1):
             emit("step", step=step, loss=1.0)
             if step % interval == 0 or step == total:
                 folder = ckpt / f"step-{step:08d}"
                 folder.mkdir()
-                drift = " drifted" if FAULT == "drift" and done else ""
                 for name in ("adapter_model", "optimizer"):
-                    (folder / f"{name}.safetensors").write_text(f"{name} {step}{drift}")
+                    (folder / f"{name}.safetensors").write_text(f"{name} {step}")
                 emit("checkpoint", step=step, path=str(folder))
     (out / "adapter").mkdir(exist_ok=True)
 

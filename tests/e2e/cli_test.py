@@ -30,7 +30,7 @@ def as_json(*words, **kinds):
 class Usage(unittest.TestCase):
     def test_every_command_teaches(self):
         for name in ("run", "check", "tokenize", "render", "inspect", "eval", "generate", "merge",
-                     "make-model", "make-tokenizer"):
+                     "preflight", "make-model", "make-tokenizer"):
             text = command(name, "--help").stdout
             self.assertIn("Example", text, name)
 
@@ -49,6 +49,14 @@ class Usage(unittest.TestCase):
 
 
 class Tools(Folder):
+    def test_preflight_computes_on_the_device(self):
+        result = as_json("preflight", "--device", "cpu")
+        self.assertIs(result["passed"], True)
+        self.assertGreater(result["kernel_ms"], 0)
+        self.assertEqual((result["device"], result["message"]), ("cpu", ""))
+        self.assertIn("cpu", command("preflight", "--device", "cpu").stdout)
+        command("preflight", "--device", "abacus", expect=2)
+
     def test_tokenize_reads_strings_and_writes_ids(self):
         texts = ["Where is the oil can?", "", "two\nlines", "ünïcödé 🛠"]
         stdin = "".join(json.dumps(text) + "\n" for text in texts)
