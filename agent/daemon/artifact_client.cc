@@ -181,7 +181,8 @@ Error answer_error(std::string_view what, int status, std::string_view body) {
 
 asio::awaitable<Result<Uploaded>> ArtifactClient::upload(UploadArgs args) {
   const fs::path folder = args.folder;
-  auto digested = co_await off_loop(pool_, [folder] { return digest_folder(folder); });
+  const auto digest = [folder] { return digest_folder(folder); };
+  auto digested = co_await off_loop(pool_, digest);
   if (!digested) co_return digested.error();
   ClientRequest create;
   create.method = Method::kPost;
@@ -330,18 +331,18 @@ asio::awaitable<Status> ArtifactClient::get_file(std::string id, ArtifactFile fi
       get.headers.set("Range", "bytes=" + std::to_string(have) + "-");
       std::int64_t room = file.size.count() - have;
       const int out = fd.get();
-      const auto answer =
-          co_await http_.download(std::move(get), [out, &room, &path](std::string_view piece) {
-            room -= static_cast<std::int64_t>(piece.size());
-            if (room < 0) return Status(Error{Code::kCorrupt, "More bytes came than announced."});
-            while (!piece.empty()) {
-              const ssize_t wrote = ::write(out, piece.data(), piece.size());
-              if (wrote < 0 && errno == EINTR) continue;
-              if (wrote < 0) return Status(io_error("Cannot write '" + path.string() + "'", errno));
-              piece.remove_prefix(static_cast<std::size_t>(wrote));
-            }
-            return ok();
-          });
+      const net::HttpClient::Sink sink = [out, &room, &path](std::string_view piece) {
+        room -= static_cast<std::int64_t>(piece.size());
+        if (room < 0) return Status(Error{Code::kCorrupt, "More bytes came than announced."});
+        while (!piece.empty()) {
+          const ssize_t wrote = ::write(out, piece.data(), piece.size());
+          if (wrote < 0 && errno == EINTR) continue;
+          if (wrote < 0) return Status(io_error("Cannot write '" + path.string() + "'", errno));
+          piece.remove_prefix(static_cast<std::size_t>(wrote));
+        }
+        return ok();
+      };
+      const auto answer = co_await http_.download(std::move(get), sink);
       if (answer && answer->status == 200 && have > 0) {
         // The whole file instead of the rest was sent: not to be appended.
         ::unlink(path.c_str());
@@ -359,8 +360,8 @@ asio::awaitable<Status> ArtifactClient::get_file(std::string id, ArtifactFile fi
       if (last.code == Code::kCorrupt) ::unlink(path.c_str());
     }
     if (size_of(path) != file.size.count()) continue;
-    const Status checked =
-        co_await off_loop(pool_, [path, file] { return finish_file(path, file); });
+    const auto finish = [path, file] { return finish_file(path, file); };
+    const Status checked = co_await off_loop(pool_, finish);
     if (checked || checked.error().code != Code::kUnavailable) co_return checked;
     last = checked.error();
   }

@@ -43,7 +43,8 @@ NodeFacts Daemon::Impl::first_facts() const {
 
 asio::awaitable<void> Daemon::Impl::read_gpus() {
   ++loops;
-  auto gpus = co_await off_loop(pool, [this] { return gpu_probe.read(kGpuLimit); });
+  const auto read = [this] { return gpu_probe.read(kGpuLimit); };
+  auto gpus = co_await off_loop(pool, read);
   --loops;
   kernel_log.poll();
   if (!gpus) {

@@ -1,7 +1,8 @@
 #pragma once
 
 // Blocking work from a coroutine: runs a function on the pool and comes back to the coroutine's own
-// executor with what it returned. The function must not throw.
+// executor with what it returned. The function must not throw. Give it a name before: GCC 12
+// destroys a closure that is written inside the co_await expression twice.
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>

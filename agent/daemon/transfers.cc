@@ -179,14 +179,14 @@ asio::awaitable<Result<std::string>> Transfers::fetch_checkpoint(JobId job, Resu
                                                                  std::string holder) {
   const fs::path kept = state_.sealed(job, resume.step, resume.manifest_sha256);
   const std::string digest = resume.manifest_sha256;
-  const bool here =
-      co_await off_loop(pool_, [kept, digest] { return is_checkpoint(kept, digest); });
+  const auto is_kept = [kept, digest] { return is_checkpoint(kept, digest); };
+  const bool here = co_await off_loop(pool_, is_kept);
   if (here) co_return kept.string();
   const auto folder = co_await cache_.get(resume.artifact_id, holder, downloads_.get());
   if (!folder) co_return folder.error();
   const fs::path fetched = *folder;
-  const bool right =
-      co_await off_loop(pool_, [fetched, digest] { return is_checkpoint(fetched, digest); });
+  const auto is_right = [fetched, digest] { return is_checkpoint(fetched, digest); };
+  const bool right = co_await off_loop(pool_, is_right);
   if (!right) {
     co_return Error{Code::kCorrupt, "The checkpoint of step " + std::to_string(resume.step) +
                                         " does not have the digest that the control plane names."};
@@ -207,11 +207,13 @@ asio::awaitable<void> Transfers::run_upload(UploadCheckpoint order) {
   const std::string digest = order.checkpoint.manifest_sha256;
   fs::path folder = state_.sealed(order.key.job_id, order.checkpoint.step, digest);
   ++under_way_;
-  const bool kept =
-      co_await off_loop(pool_, [folder, digest] { return is_checkpoint(folder, digest); });
-  if (!kept) folder = order.path;
-  const bool here =
-      kept || co_await off_loop(pool_, [folder, digest] { return is_checkpoint(folder, digest); });
+  const auto is_sealed = [folder, digest] { return is_checkpoint(folder, digest); };
+  bool here = co_await off_loop(pool_, is_sealed);
+  if (!here) {
+    folder = order.path;
+    const auto is_there = [folder, digest] { return is_checkpoint(folder, digest); };
+    here = co_await off_loop(pool_, is_there);
+  }
   const Millis began = monotonic_now();
   Result<Uploaded> done =
       Error{Code::kNotFound, "The checkpoint of step " + std::to_string(order.checkpoint.step) +
