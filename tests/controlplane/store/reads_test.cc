@@ -53,9 +53,11 @@ TEST_F(Reads, TenThousandJobsArePagedWithEveryFilter) {
   const std::string tenant = "default";
   EXPECT_EQ(walk({.tenant = tenant, .page = {.limit = 999}}), 10'000U);
   EXPECT_EQ(walk({.tenant = tenant, .state = JobState::kCompleted, .page = {.limit = 500}}), 3334U);
-  EXPECT_EQ(
-      walk({.phase = JobPhase::kSucceeded, .order = Order::kOldestFirst, .page = {.limit = 5'000}}),
-      3334U);
+  EXPECT_EQ(walk({.phase = JobPhase::kSucceeded,
+                  .name = "fine",
+                  .order = Order::kOldestFirst,
+                  .page = {.limit = 15}}),
+            34U);
   EXPECT_EQ(walk({.tenant = tenant, .name = "e_tune 100%", .page = {.limit = 30}}), 100U);
   EXPECT_EQ(walk({.tenant = tenant, .name = "etune", .page = {}}), 0U);
   EXPECT_EQ(walk({.tenant = tenant, .tag = "blue", .page = {.limit = 77}}), 1000U);
@@ -64,7 +66,6 @@ TEST_F(Reads, TenThousandJobsArePagedWithEveryFilter) {
   const auto counts = store_->jobs().counts(tenant);
   EXPECT_EQ(counts->at(JobState::kCompleted), 3334);
   EXPECT_EQ(counts->at(JobState::kQueued), 6666);
-  EXPECT_EQ(store_->load()->jobs.size(), 6666U);
   for (const char* cursor : {"x", "12", "12_", "12_a b", "_a", "99999999999999999999_a"}) {
     EXPECT_EQ(store_->jobs().jobs({.page = {.cursor = cursor}}).error().code,
               Code::kInvalidArgument)
