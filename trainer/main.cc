@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
   cli::add_eval_command(app, selected);
   cli::add_generate_command(app, selected);
   cli::add_merge_command(app, selected);
+  cli::add_preflight_command(app, selected);
   cli::add_make_model_command(app, selected);
   cli::add_make_tokenizer_command(app, selected);
   try {

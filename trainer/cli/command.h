@@ -31,6 +31,7 @@ void add_inspect_command(CLI::App& app, Command& selected);
 void add_eval_command(CLI::App& app, Command& selected);
 void add_generate_command(CLI::App& app, Command& selected);
 void add_merge_command(CLI::App& app, Command& selected);
+void add_preflight_command(CLI::App& app, Command& selected);
 void add_make_model_command(CLI::App& app, Command& selected);
 void add_make_tokenizer_command(CLI::App& app, Command& selected);
 

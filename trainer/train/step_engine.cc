@@ -19,14 +19,13 @@
 #include "trainer/model/param_arena.h"
 #include "trainer/model/peft_folder.h"
 #include "trainer/train/adamw.h"
+#include "trainer/train/build_name.h"
 #include "trainer/train/cuda_library.h"
 #include "trainer/train/process_group.h"
 #include "trainer/train/sample_batch.h"
 
 namespace ratchet::trainer {
 namespace {
-
-constexpr const char* kTrainerBuild = "ratchet-trainer 0.1.0";
 
 double now_ms() {
   return std::chrono::duration<double, std::milli>(
