@@ -112,6 +112,7 @@ void Core::recover(LiveJob& job, LiveAttempt& attempt, EndCause cause, std::stri
 // open, for its node may well be running it, and billing for it.
 void Core::lose_current(LiveJob& job, LiveAttempt& attempt) {
   job.lost = true;
+  save(job, attempt);  // with its last steps: from now on nothing but its end may change it
   const std::string reason =
       "Node " + attempt.row.node_id + " was silent for longer than its authority lease.";
   switch (job.row.phase) {
