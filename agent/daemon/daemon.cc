@@ -210,7 +210,10 @@ void Daemon::Impl::handle(const Input& input) {
   if (is_answer) answered_at = boot_time();
   if (std::holds_alternative<CallFailed>(input)) metrics.call_failed();
   if (std::holds_alternative<UploadFailed>(input)) metrics.upload_failed();
-  if (std::holds_alternative<TrainerExited>(input)) metrics.trainer_ended();
+  if (std::holds_alternative<TrainerExited>(input)) {
+    metrics.trainer_ended();
+    trainers->forward_logs(link->http(), log_cancel);
+  }
   if (const auto* done = std::get_if<CheckpointUploaded>(&input)) {
     metrics.upload_done(done->took, done->sent);
   }

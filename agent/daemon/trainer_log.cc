@@ -16,16 +16,14 @@ namespace asio = boost::asio;
 constexpr std::size_t kPiece = 256 * 1024;
 constexpr int kPiecesACall = 4;
 
-std::int64_t size_of(const std::filesystem::path& file) {
+std::int64_t size_of(int fd) {
   struct stat stat{};
-  return ::stat(file.c_str(), &stat) == 0 ? static_cast<std::int64_t>(stat.st_size) : 0;
+  return fd >= 0 && ::fstat(fd, &stat) == 0 ? static_cast<std::int64_t>(stat.st_size) : 0;
 }
 
-std::string read_at(const std::filesystem::path& file, std::int64_t offset, std::size_t limit) {
+std::string read_at(int fd, std::int64_t offset, std::size_t limit) {
   std::string out(limit, '\0');
-  const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
   const ssize_t got = fd < 0 ? -1 : ::pread(fd, out.data(), out.size(), offset);
-  if (fd >= 0) ::close(fd);
   out.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
   return out;
 }
@@ -48,18 +46,25 @@ void trim_log(const std::filesystem::path& file, Bytes keep) {
 }
 
 std::string last_words(const std::filesystem::path& file, std::size_t bytes) {
-  const std::int64_t size = size_of(file);
+  const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  const std::int64_t size = size_of(fd);
   const std::int64_t from = std::max<std::int64_t>(0, size - static_cast<std::int64_t>(bytes));
-  std::string text = read_at(file, from, bytes);
+  std::string text = read_at(fd, from, bytes);
+  if (fd >= 0) ::close(fd);
   if (from > 0) text.erase(0, text.find('\n') == std::string::npos ? 0 : text.find('\n') + 1);
   std::erase(text, '\0');
   std::replace(text.begin(), text.end(), '\r', '\n');
   return text;
 }
 
+LogForwarder::~LogForwarder() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
 asio::awaitable<bool> LogForwarder::forward(net::HttpClient& http, net::CancelSource* cancel) {
+  if (fd_ < 0) fd_ = ::open(file_.c_str(), O_RDONLY | O_CLOEXEC);
   for (int piece = 0; piece < kPiecesACall; ++piece) {
-    const std::int64_t size = std::min(size_of(file_), kMaxLogForwarded.count());
+    const std::int64_t size = std::min(size_of(fd_), kMaxLogForwarded.count());
     if (refused_ || offset_ >= size) co_return true;
     net::ClientRequest put;
     put.method = net::Method::kPut;
@@ -67,7 +72,7 @@ asio::awaitable<bool> LogForwarder::forward(net::HttpClient& http, net::CancelSo
     put.headers.set("Upload-Offset", std::to_string(offset_));
     put.headers.set("Content-Type", "application/octet-stream");
     const auto rest = static_cast<std::size_t>(size - offset_);
-    std::string text = read_at(file_, offset_, std::min(kPiece, rest));
+    std::string text = read_at(fd_, offset_, std::min(kPiece, rest));
     const auto sent = static_cast<std::int64_t>(text.size());
     if (sent == 0) co_return true;
     put.body = std::move(text);

@@ -25,10 +25,14 @@ void trim_log(const std::filesystem::path& file, Bytes keep);
 // The last lines, at most `bytes`, for people.
 std::string last_words(const std::filesystem::path& file, std::size_t bytes);
 
+// Keeps the file open, so that its text can still be sent when the attempt's folder has gone.
 class LogForwarder {
  public:
   LogForwarder(std::filesystem::path file, std::string target)
       : file_(std::move(file)), target_(std::move(target)) {}
+  ~LogForwarder();
+  LogForwarder(const LogForwarder&) = delete;
+  LogForwarder& operator=(const LogForwarder&) = delete;
 
   // Sends what is new, at most some pieces. Returns whether everything is there now. One call at a
   // time.
@@ -37,6 +41,7 @@ class LogForwarder {
  private:
   std::filesystem::path file_;
   std::string target_;
+  int fd_ = -1;
   std::int64_t offset_ = 0;
   bool refused_ = false;  // the control plane wants no more of it
 };

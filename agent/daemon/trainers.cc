@@ -10,6 +10,7 @@
 
 #include "agent/daemon/cgroup.h"
 #include "agent/daemon/files.h"
+#include "agent/daemon/off_loop.h"
 #include "agent/daemon/trainer_control.h"
 #include "proto/job_spec.h"
 
@@ -21,6 +22,8 @@ namespace fs = std::filesystem;
 constexpr std::size_t kMaxLines = 4000;             // of one sync
 constexpr std::size_t kMaxLineBytes = 1024 * 1024;  // of one sync
 constexpr std::size_t kLastWords = 2000;
+constexpr int kLogTries = 100;  // of up to 1 MiB each, for the log of a trainer that has ended
+constexpr Millis kLogPause{500};
 constexpr Millis kAnswerAllowance{2000};  // a stop request's answer, beyond its own deadline
 
 std::uint64_t start_time_us(const ProcessIdentity& identity) {
@@ -62,10 +65,9 @@ Result<AttemptSpec> make_trainer_spec(const DesiredAttempt& desired, const Prepa
   return spec;
 }
 
-Trainers::Running::Running(const DesiredAttempt& wanted, EventTail reader, LogForwarder forwarder)
-    : desired(wanted),
-      tail(std::move(reader)),
-      log(std::make_shared<LogForwarder>(std::move(forwarder))) {}
+Trainers::Running::Running(const DesiredAttempt& wanted, EventTail reader,
+                           std::shared_ptr<LogForwarder> forwarder)
+    : desired(wanted), tail(std::move(reader)), log(std::move(forwarder)) {}
 
 Trainers::Trainers(asio::any_io_executor executor, Settings settings, StateFolder& state,
                    KernelLog& kernel_log, Report report, EventSink see)
@@ -80,7 +82,7 @@ Trainers::Running& Trainers::add(const DesiredAttempt& desired, TailCursor curso
   const AttemptKey key{desired.job_id, desired.epoch};
   const fs::path folder = state_.attempt(key);
   Running running(desired, EventTail(folder / "out" / "events.jsonl", cursor),
-                  LogForwarder(folder / "trainer.log", log_target(desired)));
+                  std::make_shared<LogForwarder>(folder / "trainer.log", log_target(desired)));
   return running_.insert_or_assign(key, std::move(running)).first->second;
 }
 
@@ -301,8 +303,13 @@ asio::awaitable<void> Trainers::forward(AttemptKey key, net::HttpClient& http,
   if (found == running_.end()) co_return;
   // The attempt may be forgotten meanwhile.
   const std::shared_ptr<LogForwarder> log = found->second.log;
+  const bool ended = found->second.ended;
   ++under_way_;
-  co_await log->forward(http, &cancel);
+  bool whole = co_await log->forward(http, &cancel);
+  for (int tries = 1; ended && !whole && !cancel.cancelled() && tries < kLogTries; ++tries) {
+    co_await sleep_for(kLogPause);
+    whole = co_await log->forward(http, &cancel);
+  }
   --under_way_;
   if (const auto still = running_.find(key); still != running_.end()) {
     still->second.forwarding = false;

@@ -65,7 +65,8 @@ class Trainers {
   std::vector<TrainerLine> lines(const AgentCore& core);
   [[nodiscard]] std::uint64_t lines_waiting() const;
 
-  // Sends what is new of the logs; overlapping calls are one.
+  // Sends what is new of the logs; overlapping calls are one. The log of a trainer that has ended
+  // is sent to its end, whatever becomes of the attempt meanwhile.
   void forward_logs(net::HttpClient& http, net::CancelSource& cancel);
   void trim_logs();
 
@@ -74,7 +75,8 @@ class Trainers {
 
  private:
   struct Running {
-    Running(const DesiredAttempt& wanted, EventTail reader, LogForwarder forwarder);
+    Running(const DesiredAttempt& wanted, EventTail reader,
+            std::shared_ptr<LogForwarder> forwarder);
     DesiredAttempt desired;
     EventTail tail;
     std::shared_ptr<LogForwarder> log;

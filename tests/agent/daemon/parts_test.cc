@@ -154,7 +154,10 @@ TEST(Process, StatIsReadWhateverTheNameIs) {
 }
 
 TEST(Process, RecordsSurviveTheDisk) {
-  const ProcessRecord record{{42, 98765, "boot"}, 3, {"GPU-1"}};
+  ProcessRecord record;
+  record.identity = {42, 98765, "boot"};
+  record.epoch = 3;
+  record.gpus = {"GPU-1"};
   const auto back = decode_process_record(encode_process_record(record));
   ASSERT_TRUE(back);
   EXPECT_EQ(back->identity, record.identity);
@@ -260,7 +263,10 @@ TEST(StateFolder, WhatWasSavedIsFoundAgain) {
     ASSERT_TRUE(state->apply(SaveNotes{key, notes}));
     ASSERT_TRUE(state->apply(SaveAttempt{desired("old", 7)}));
     ASSERT_TRUE(state->apply(RemoveAttempt{{JobId("old"), 7}}));
-    ASSERT_TRUE(state->save_process(key, {{42, 1, "b"}, 3, {}}));
+    ProcessRecord record;
+    record.identity.pid = 42;
+    record.epoch = 3;
+    ASSERT_TRUE(state->save_process(key, record));
     state->save_cursor(key, {9, 100});
   }
   auto state = StateFolder::open(folder.path());
