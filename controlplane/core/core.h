@@ -53,8 +53,10 @@ struct LiveJob {
 
 struct LiveNode {
   NodeRow row;
-  bool heard = false;   // since this process began
-  bool synced = false;  // its attempts are known since this process began
+  bool heard = false;    // since this process began
+  bool synced = false;   // what its agent's process runs is known, from a sync sent since we began
+  bool counted = false;  // in the inventory
+  bool agent_is_new = false;  // its agent's process began after ours
   Millis last_contact{0};
   Millis authority_until{0};
   Liveness liveness = Liveness::kNeverSeen;
@@ -187,6 +189,7 @@ class Core {
   void run_timer(const Timers::Key& key);
   void run_scheduler();
   void offer(LiveJob& job, LiveNode& node, std::int64_t slots);
+  [[nodiscard]] bool is_held(const LiveJob& job) const;
   [[nodiscard]] bool may_be_given_work(const LiveNode& node) const;
   [[nodiscard]] std::int64_t free_slots(const LiveNode& node) const;
   void ask_for_node(LiveJob& job);

@@ -53,6 +53,8 @@ void Core::on(const HelloInput& input) {
     node->row.facts.provider = hello.facts.provider;
     node->row.created_at = now_.wall;
     node->rev = first_rev_;
+    node->agent_is_new = true;
+    node->counted = true;
     ++provider_nodes_[hello.facts.provider];
     save(*node);
     if (intents_.contains(hello.intent)) {
@@ -72,6 +74,8 @@ void Core::new_process(LiveNode& node, const std::string& incarnation) {
   if (node.former.size() > kFormerKept) node.former.erase(node.former.begin());
   node.row.incarnation = incarnation;
   node.last_seq = 0;
+  node.agent_is_new = true;
+  node.synced = false;
   node.simulate.reset();
   drop_notice(node);
   save(node);
@@ -139,6 +143,7 @@ void Core::authority_due(LiveNode& node) {
     timers_.arm(TimerKind::kAuthority, node.row.id, began_ + settings_.inventory_window);
     return;
   }
+  capacity_changed_ = true;
   // The next contact arms the timer again.
   if (proves_death(node) && fences_.on(Fence::kDeathByProof)) return;
   const auto attempts = node.attempts;
@@ -355,7 +360,7 @@ void Core::on(const NodeGone& input) {
   }
   set_leaving(*node, false);
   --provider_nodes_[node->row.facts.provider];
-  if (inventory_open_ && !node->synced) ++inventory_heard_;
+  if (inventory_open_ && !node->counted) ++inventory_heard_;
   intents_changed_ = true;
   forget_nodes_.insert(input.node_id);
   std::erase(out_.wake, input.node_id);

@@ -140,6 +140,7 @@ void Core::run_scheduler() {
   if (inventory_open_) return;
   std::vector<JobAsk> asks;
   const auto add = [&](LiveJob& job) {
+    if (is_held(job)) return;
     asks.push_back({&job.row, job.row.ledger.exogenous_without_progress >= kEscalateAfter});
   };
   if (capacity_changed_) {
@@ -179,6 +180,18 @@ void Core::run_scheduler() {
     LiveJob* job = find_job(id);
     if (job != nullptr && ready_.contains(key_of(job->row))) ask_for_node(*job);
   }
+}
+
+// An attempt that was given up or told to stop may run on with authority: until that is over, or
+// the attempt is proved stopped, nobody else is given the job. Either sets capacity_changed_.
+bool Core::is_held(const LiveJob& job) const {
+  if (!fences_.on(Fence::kAuthorityWait)) return false;
+  return std::ranges::any_of(job.attempts, [&](const auto& entry) {
+    const LiveAttempt& attempt = entry.second;
+    const auto node = nodes_.find(attempt.row.node_id);
+    return attempt.may_live && attempt.row.accepted_at && node != nodes_.end() &&
+           now_.mono < node->second.authority_until;
+  });
 }
 
 void Core::offer(LiveJob& job, LiveNode& node, std::int64_t slots) {

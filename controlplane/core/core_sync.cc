@@ -40,6 +40,11 @@ void Core::on(const SyncInput& input) {
     on_report(*node, report);
   }
   if (node->foreign < foreign_before) capacity_changed_ = true;
+  // A request that was sent before its sender had heard of this process may be older than what the
+  // store has: it tells what runs, and not what does not.
+  const bool in_order =
+      request.boot_id == boot_id_ || node->agent_is_new || !fences_.on(Fence::kSyncOrder);
+  if (!in_order) return;
   const auto attempts = node->attempts;
   for (const auto& [job_id, number] : attempts) {
     LiveJob* job = find_job(job_id);
@@ -50,7 +55,8 @@ void Core::on(const SyncInput& input) {
   if (!node->synced) {
     node->synced = true;
     capacity_changed_ = true;
-    ++inventory_heard_;
+    touch(*node);
+    if (!std::exchange(node->counted, true)) ++inventory_heard_;
     check_inventory();
   }
 }

@@ -61,6 +61,11 @@ SyncResponse Core::desired_for(const std::string& node_id, Now now) const {
   if (found == nodes_.end()) return out;
   const LiveNode& node = found->second;
   out.desired_rev = node.rev;
+  if (!node.synced) {
+    // Its agent may have lost what we would wish for, and would take it for new: first it tells.
+    out.inventory_open = true;
+    return out;
+  }
   for (const auto& [job_id, number] : node.attempts) {
     const auto job = jobs_.find(job_id.str());
     if (job == jobs_.end()) continue;
