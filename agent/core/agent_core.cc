@@ -117,16 +117,6 @@ void AgentCore::State::on_disk(bool full) {
   disk_full = full;
   news = true;
   if (full) act(DropCache{});
-  for (auto& [key, attempt] : attempts) {
-    if (!attempt.live() || attempt.notes.ordered || attempt.paused == full) continue;
-    attempt.paused = full;
-    attempt.last_sign = now;
-    if (full) {
-      act(PauseTrainer{key});
-    } else {
-      act(ContinueTrainer{key});
-    }
-  }
 }
 
 void AgentCore::State::on_inputs_failed(const InputsFailed& failed) {

@@ -125,6 +125,7 @@ struct AgentCore::State {
   void drain_for_reclaim(Attempt& attempt, Millis left);
   void advance();
   void advance_start(Attempt& attempt);
+  void advance_pause(Attempt& attempt);
   void advance_stop(Attempt& attempt);
   void advance_uploads(Attempt& attempt);
   void advance_end(Attempt& attempt);

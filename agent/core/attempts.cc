@@ -75,6 +75,7 @@ void AgentCore::State::recover(const RecoveredAttempt& found) {
   attempt.desired = found.desired;
   attempt.notes = found.notes;
   attempt.start_asked = attempt.started = found.started;
+  attempt.paused = found.started;  // perhaps; it is told to go on
   attempt.last_sign = now;
   attempt.ended_at = now;
   if (found.desired.resume) attempt.parent_manifest = found.desired.resume->manifest_sha256;
@@ -159,6 +160,17 @@ void AgentCore::State::advance_start(Attempt& attempt) {
   if (!may_start(attempt)) return;
   attempt.start_asked = true;
   act(StartTrainer{attempt.desired});
+}
+
+void AgentCore::State::advance_pause(Attempt& attempt) {
+  if (!attempt.live() || attempt.notes.ordered || attempt.paused == disk_full) return;
+  attempt.paused = disk_full;
+  attempt.last_sign = now;
+  if (disk_full) {
+    act(PauseTrainer{attempt.key()});
+  } else {
+    act(ContinueTrainer{attempt.key()});
+  }
 }
 
 void AgentCore::State::advance_stop(Attempt& attempt) {
@@ -352,6 +364,7 @@ void AgentCore::State::advance() {
   for (auto& [key, attempt] : attempts) {
     if (!attempt.ended()) {
       advance_start(attempt);
+      advance_pause(attempt);
       advance_stop(attempt);
     }
     advance_uploads(attempt);

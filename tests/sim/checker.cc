@@ -53,7 +53,7 @@ void Checker::on_commit(const Tables& before, const control::Outcome& outcome) {
     } else if (const auto* attempt = row_of<control::AttemptRow>(row)) {
       const control::AttemptRow* old =
           find(before.attempts, AttemptNumber{attempt->job_id, attempt->attempt_no});
-      i1_old_epochs_change_nothing(before, old, *attempt, outcome);
+      i1_old_epochs_change_nothing(before, old, *attempt);
       i5_ended_is_final(old, *attempt);
       if (old == nullptr) {
         i8b_authority(before, *attempt);
@@ -81,8 +81,7 @@ void Checker::i1_epochs_grow(const control::JobRow* before, const control::JobRo
 }
 
 void Checker::i1_old_epochs_change_nothing(const Tables& before, const control::AttemptRow* old,
-                                           const control::AttemptRow& row,
-                                           const control::Outcome& outcome) {
+                                           const control::AttemptRow& row) {
   for (const auto& [key, other] : before.attempts) {
     if (key.first == row.job_id && key.second != row.attempt_no && other.epoch == row.epoch) {
       world_.fail("I1 one attempt an epoch", named(row) + " has the epoch of " + named(other));
@@ -92,11 +91,8 @@ void Checker::i1_old_epochs_change_nothing(const Tables& before, const control::
   if (row.epoch < old->epoch) {
     world_.fail("I1 epochs grow", named(*old) + " became " + named(row));
   }
-  std::int64_t job_epoch = before.jobs.at(row.job_id).epoch;
-  for (const control::Row& other : outcome.rows) {
-    const auto* job = row_of<control::JobRow>(other);
-    if (job != nullptr && job->id == row.job_id) job_epoch = job->epoch;
-  }
+  // An attempt may end and have its successor in one commit: the epoch before it counts.
+  const std::int64_t job_epoch = before.jobs.at(row.job_id).epoch;
   if (old->epoch != row.epoch || row.epoch >= job_epoch) return;
   if (row.step != old->step || row.resume != old->resume ||
       row.first_step_at != old->first_step_at ||
@@ -324,6 +320,8 @@ void Checker::i8b_authority(const Tables& before, const control::AttemptRow& row
   if (restored_) return;
   for (const auto& [key, old] : before.attempts) {
     if (key.first != row.job_id || key.second == row.attempt_no || !old.accepted_at) continue;
+    // One that had not stepped gives way to an earlier one that comes back (re-grant).
+    if (old.cause == EndCause::kSuperseded) continue;
     const NodeModel* node = world_.node_by_id(old.node_id);
     if (node == nullptr || !node->holds_with_authority(key.first, key.second)) continue;
     world_.fail("I8b no new epoch under a live authority lease",
@@ -449,6 +447,18 @@ void Checker::on_start_trainer(const NodeModel& node, const DesiredAttempt& desi
   }
   if (node.live_trainers() >= static_cast<std::size_t>(node.facts().slots)) {
     world_.fail("I1 no device is given twice", what + " starts on a node without a free slot");
+  }
+}
+
+// An old copy knows only the epochs that some node still tells of: those of attempts that were
+// acknowledged and removed are known to nobody.
+void Checker::forget_history() {
+  restored_ = true;
+  started_.clear();
+  for (const auto& node : world_.nodes) {
+    for (const auto& [key, attempt] : node->disk) {
+      if (!attempt.removed && attempt.started) started_.emplace(key.job_id, key.epoch);
+    }
   }
 }
 

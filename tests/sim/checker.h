@@ -27,13 +27,12 @@ class Checker {
   void on_removed(const Tables& tables, const JobId& job, std::int64_t attempt_no);
   void at_rest(const Tables& tables);
   void on_restart() { ++restarts_; }
-  void forget_history() { restored_ = true; }  // the store was put back to an old copy
+  void forget_history();  // the store was put back to an old copy
 
  private:
   void i1_epochs_grow(const control::JobRow* before, const control::JobRow& after);
   void i1_old_epochs_change_nothing(const Tables& before, const control::AttemptRow* old,
-                                    const control::AttemptRow& row,
-                                    const control::Outcome& outcome);
+                                    const control::AttemptRow& row);
   void i2_head_never_goes_back(const control::JobRow* before, const control::JobRow& after);
   void i3_head_is_committed(const control::JobRow* before, const control::JobRow& after,
                             const Tables& tables, const control::Outcome& outcome);

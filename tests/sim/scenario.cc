@@ -80,7 +80,7 @@ class Scenario {
       if (bad)
         ready.failure =
             control::Failure{"inputs", "The data set is empty.", "Fix it.", {}, {}, {}, {}};
-      wish(ready);
+      tell_inputs(ready);
     });
   }
 
@@ -88,6 +88,15 @@ class Scenario {
   void wish(const control::Input& input) {
     if (world_.control->alive() && world_.control->submit(input)) return;
     world_.after(Millis{700}, [this, input] { wish(input); });
+  }
+
+  // The rim looks after a validating job until it is told of: its submission may come later.
+  void tell_inputs(const control::InputsReady& ready) {
+    const auto found = world_.control->tables.jobs.find(ready.job_id);
+    const bool known = found != world_.control->tables.jobs.end();
+    if (known && found->second.phase != JobPhase::kValidating) return;
+    if (known && world_.control->alive()) world_.control->submit(ready);
+    world_.after(Millis{900}, [this, ready] { tell_inputs(ready); });
   }
 
   NodeModel& any_node() {
@@ -286,6 +295,9 @@ class Scenario {
     world_.control->freeze(Millis{0});
     world_.control->crash_at_next(CrashPoint::kNone);
     world_.provider->tell_truth();
+    for (const auto& [id, job] : world_.control->tables.jobs) {
+      if (job.phase == JobPhase::kValidating) tell_inputs(control::InputsReady{id, {}});
+    }
     for (std::size_t i = 0; i < world_.nodes.size(); ++i) {
       NodeModel& node = *world_.nodes[i];
       node.link_up = node.link_down = node.store_reachable = true;
