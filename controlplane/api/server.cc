@@ -180,6 +180,7 @@ std::map<std::string, std::unique_ptr<Provisioner>> ControlServer::Impl::make_pr
                      .trainer = settings.local_trainer,
                      .control_url = control_url,
                      .ca_file = settings.tls_cert,
+                     .allow_plaintext = settings.allow_plaintext && settings.tls_cert.empty(),
                      .nodes_max = settings.local_nodes,
                      .stop_with_us = settings.local_stop == "stop"});
     local = made.get();

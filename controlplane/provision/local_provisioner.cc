@@ -153,8 +153,9 @@ Status LocalProvisioner::launch(Node& node) {
     args.command.insert(args.command.end(), {"--trainer", options_.trainer});
   }
   if (!options_.ca_file.empty()) {
-    args.command.insert(args.command.end(), {"--ca-file", options_.ca_file});
+    args.command.insert(args.command.end(), {"--ca", options_.ca_file});
   }
+  if (options_.allow_plaintext) args.command.emplace_back("--allow-plaintext");
   args.environment = agent_environment(folder);
   args.folder = folder;
   args.output = folder / "agent.log";

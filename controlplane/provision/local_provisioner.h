@@ -33,6 +33,7 @@ struct LocalOptions {
   std::string trainer;  // program; empty: the agent's choice
   std::string control_url;
   std::string ca_file;  // with an https URL whose certificate is our own; empty: the system's
+  bool allow_plaintext = false;  // the URL is neither https nor loopback
   std::int64_t nodes_max = 1;
   bool stop_with_us = false;                       // stop() ends the nodes; otherwise they go on
   std::chrono::milliseconds release_grace{10000};  // from SIGTERM to SIGKILL
