@@ -140,10 +140,11 @@ class Core {
 
   // core_sync.cc: what agents report
   void on(const SyncInput& input);
-  void on_report(LiveNode& node, const AttemptReport& report);
+  void on_absences(LiveNode& node, const SyncRequest& request);
+  void on_report(LiveNode& node, const AttemptReport& report, bool in_order);
   void on_known_report(LiveNode& node, LiveJob& job, LiveAttempt& attempt,
                        const AttemptReport& report);
-  void on_unknown_report(LiveNode& node, LiveJob& job, const AttemptReport& report);
+  void on_unknown_report(LiveNode& node, LiveJob& job, const AttemptReport& report, bool in_order);
   void on_absent(LiveNode& node, const SyncRequest& request, LiveJob& job, LiveAttempt& attempt);
   void apply_current(LiveNode& node, LiveJob& job, LiveAttempt& attempt,
                      const AttemptReport& report);

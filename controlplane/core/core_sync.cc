@@ -33,25 +33,15 @@ void Core::on(const SyncInput& input) {
   } else if (node->notice_synced) {
     drop_notice(*node);
   }
-  const std::int64_t foreign_before = std::exchange(node->foreign, 0);
-  std::set<std::pair<JobId, std::int64_t>> told;
-  for (const AttemptReport& report : request.attempts) {
-    told.emplace(report.job_id, report.attempt_no);
-    on_report(*node, report);
-  }
-  if (node->foreign < foreign_before) capacity_changed_ = true;
   // A request that was sent before its sender had heard of this process may be older than what the
   // store has: it tells what runs, and not what does not.
   const bool in_order =
       request.boot_id == boot_id_ || node->agent_is_new || !fences_.on(Fence::kSyncOrder);
+  if (in_order) on_absences(*node, request);
+  const std::int64_t foreign_before = std::exchange(node->foreign, 0);
+  for (const AttemptReport& report : request.attempts) on_report(*node, report, in_order);
+  if (node->foreign < foreign_before) capacity_changed_ = true;
   if (!in_order) return;
-  const auto attempts = node->attempts;
-  for (const auto& [job_id, number] : attempts) {
-    LiveJob* job = find_job(job_id);
-    if (job == nullptr || told.contains({job_id, number})) continue;
-    if (!job->attempts.contains(number)) continue;
-    on_absent(*node, request, *job, job->attempts.at(number));
-  }
   if (!node->synced) {
     node->synced = true;
     capacity_changed_ = true;
@@ -61,14 +51,30 @@ void Core::on(const SyncInput& input) {
   }
 }
 
-void Core::on_report(LiveNode& node, const AttemptReport& report) {
+void Core::on_absences(LiveNode& node, const SyncRequest& request) {
+  std::set<std::pair<JobId, std::int64_t>> told;
+  for (const AttemptReport& report : request.attempts) {
+    told.emplace(report.job_id, report.attempt_no);
+  }
+  const auto attempts = node.attempts;
+  for (const auto& [job_id, number] : attempts) {
+    LiveJob* job = find_job(job_id);
+    if (job == nullptr || told.contains({job_id, number})) continue;
+    if (!job->attempts.contains(number)) continue;
+    on_absent(node, request, *job, job->attempts.at(number));
+  }
+}
+
+void Core::on_report(LiveNode& node, const AttemptReport& report, bool in_order) {
   LiveJob* job = find_job(report.job_id);
   if (job == nullptr) {
     if (!is_over(report)) ++node.foreign;
     return acknowledge_end(report);
   }
   const auto found = job->attempts.find(report.attempt_no);
-  if (found == job->attempts.end()) return on_unknown_report(node, *job, report);
+  if (found == job->attempts.end()) {
+    return on_unknown_report(node, *job, report, in_order);
+  }
   if (found->second.row.node_id != node.row.id && fences_.on(Fence::kNodeMatch)) {
     return acknowledge_end(report);
   }
@@ -76,11 +82,14 @@ void Core::on_report(LiveNode& node, const AttemptReport& report) {
 }
 
 // An attempt that this process has forgotten, or that the store never knew.
-void Core::on_unknown_report(LiveNode& node, LiveJob& job, const AttemptReport& report) {
+void Core::on_unknown_report(LiveNode& node, LiveJob& job, const AttemptReport& report,
+                             bool in_order) {
   if (!is_over(report)) ++node.foreign;
   const std::int64_t ahead = report.epoch - job.row.epoch;
   if (ahead > 0) {
-    if (ahead < kMostEpochsAhead && fences_.on(Fence::kEpochJump)) jump_epoch(node, job, report);
+    if (in_order && ahead < kMostEpochsAhead && fences_.on(Fence::kEpochJump)) {
+      jump_epoch(node, job, report);
+    }
     return acknowledge_end(report);
   }
   const bool answered = publish_all(job, report);
