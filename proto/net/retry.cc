@@ -22,7 +22,7 @@ bool number_at(std::string_view text, std::size_t at, std::size_t digits, int& o
 }
 
 // "Sun, 06 Nov 1994 08:49:37 GMT", the one form that senders may use (RFC 9110, 5.6.7).
-std::optional<std::chrono::system_clock::time_point> parse_http_date(std::string_view text) {
+std::optional<std::chrono::sys_seconds> parse_http_date(std::string_view text) {
   if (text.size() != 29 || !text.ends_with(" GMT")) return std::nullopt;
   int day = 0;
   int year = 0;
@@ -62,7 +62,7 @@ bool is_transient_status(int status) {
 
 std::optional<Millis> parse_retry_after(std::string_view header,
                                         std::chrono::system_clock::time_point now) {
-  constexpr std::int64_t kMost = 10LL * 365 * 24 * 3600;
+  constexpr std::int64_t kMost = 10LL * 365 * 24 * 3600;  // seconds
   std::int64_t seconds = 0;
   const auto [end, fault] = std::from_chars(header.begin(), header.end(), seconds);
   if (fault == std::errc() && end == header.end() && !header.empty()) {
@@ -71,7 +71,9 @@ std::optional<Millis> parse_retry_after(std::string_view header,
   }
   const auto date = parse_http_date(header);
   if (!date) return std::nullopt;
-  return std::max(Millis(0), std::chrono::duration_cast<Millis>(*date - now));
+  // In whole seconds: a year of four digits overflows nanoseconds.
+  const auto left = *date - std::chrono::floor<std::chrono::seconds>(now);
+  return Millis(std::clamp<std::int64_t>(left.count(), 0, kMost) * 1000);
 }
 
 TokenBucket::TokenBucket(double per_second, double burst, Clock::time_point now)

@@ -151,6 +151,7 @@ bool url_unescape(std::string_view text, std::string& out) {
   out.clear();
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\0') return false;
     if (text[i] != '%') {
       out += text[i];
       continue;

@@ -38,7 +38,7 @@ std::string join_target(const Url& base, std::string_view target);
 std::string url_escape(std::string_view text);
 // Like url_escape, but leaves '/' as it is: for relative file paths.
 std::string url_escape_path(std::string_view path);
-// False when an escape is broken or stands for a NUL.
+// False when an escape is broken, or there is a NUL.
 bool url_unescape(std::string_view text, std::string& out);
 
 using QueryParameters = std::vector<std::pair<std::string, std::string>>;

@@ -49,6 +49,8 @@ TEST(Retry, RetryAfterIsSecondsOrADate) {
     EXPECT_FALSE(parse_retry_after(text, now)) << text;
   }
   EXPECT_TRUE(parse_retry_after("9223372036854775807", now));
+  EXPECT_TRUE(parse_retry_after("Fri, 31 Dec 9999 23:59:59 GMT", now));
+  EXPECT_EQ(parse_retry_after("Sat, 01 Jan 0001 00:00:00 GMT", now), Millis(0));
 }
 
 TEST(TokenBucket, BurstThenRate) {

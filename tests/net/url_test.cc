@@ -86,6 +86,7 @@ TEST(Url, QueriesAreBounded) {
   EXPECT_FALSE(parse_query("a=%", out));
   EXPECT_FALSE(parse_query("a=%4", out));
   EXPECT_FALSE(parse_query("a=%00", out));
+  EXPECT_FALSE(parse_query(std::string_view("a=\0b", 4), out));
   std::string many;
   for (std::size_t i = 0; i <= kMaxQueryParameters; ++i) many += "a=1&";
   EXPECT_FALSE(parse_query(many, out));
