@@ -1,6 +1,7 @@
 #include "controlplane/provision/process.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -71,6 +72,15 @@ struct ChildPlan {
   int report;  // write end: errno of a failed start; closed by exec
 };
 
+// What the child inherits would live as long as it: the listening socket above all, whose port a
+// restarted control plane would then find in use.
+void close_on_exec_all() {
+  constexpr unsigned int kFirst = 3;
+  if (::syscall(SYS_close_range, kFirst, ~0U, CLOSE_RANGE_CLOEXEC) == 0) return;
+  constexpr int kMostOnOldKernels = 4096;
+  for (int fd = kFirst; fd < kMostOnOldKernels; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
 // Between fork and exec: only calls that are safe there.
 [[noreturn]] void run_child(const ChildPlan& plan) {
   char byte = 0;
@@ -81,6 +91,7 @@ struct ChildPlan {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::signal(SIGPIPE, SIG_DFL);
   const int null = ::open("/dev/null", O_RDONLY);
+  close_on_exec_all();
   if (::chdir(plan.folder) == 0 && null >= 0 && ::dup2(null, 0) == 0 &&
       ::dup2(plan.output, 1) == 1 && ::dup2(plan.output, 2) == 2) {
     ::execve(plan.command[0], plan.command, plan.environment);
