@@ -1,6 +1,7 @@
 #include "agent/daemon/process.h"
 
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -72,6 +73,17 @@ struct ChildPlan {
   ::_exit(127);
 }
 
+// Asio's sockets are not made close-on-exec: a trainer that outlives the agent would keep its
+// address taken and its connections open.
+void keep_descriptors_from_exec(int failure) {
+  constexpr int kFirst = 3;
+  if (::syscall(SYS_close_range, kFirst, ~0U, CLOSE_RANGE_CLOEXEC) == 0) return;
+  const long most = ::sysconf(_SC_OPEN_MAX);
+  for (int fd = kFirst; fd < most; ++fd) {
+    if (fd != failure) ::close(fd);
+  }
+}
+
 [[noreturn]] void run_child(const ChildPlan& plan) {
   ::setsid();
   char go = 0;
@@ -85,6 +97,7 @@ struct ChildPlan {
   ::dup2(nothing, STDIN_FILENO);
   ::dup2(plan.log, STDOUT_FILENO);
   ::dup2(plan.log, STDERR_FILENO);
+  keep_descriptors_from_exec(plan.failure);
   for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);

@@ -60,7 +60,7 @@ std::vector<fs::path> folders_in(const fs::path& folder) {
   return out;
 }
 
-Result<StoredAttempt> load_attempt(const fs::path& folder) {
+Result<StoredAttempt> load_attempt(const fs::path& folder, std::vector<std::string>& complaints) {
   const auto text = read_file(folder / "desired.json", kMaxSyncBytes);
   if (!text) return text.error();
   auto desired = decode_desired_attempt(*text);
@@ -69,7 +69,12 @@ Result<StoredAttempt> load_attempt(const fs::path& folder) {
   out.recovered.desired = *std::move(desired);
   if (const auto notes = read_file(folder / "notes.json", kMaxStateFile)) {
     // Losing notes is harmless: what they say is told again and settled again.
-    if (auto decoded = decode_notes(*notes)) out.recovered.notes = *std::move(decoded);
+    auto decoded = decode_notes(*notes);
+    if (decoded) {
+      out.recovered.notes = *std::move(decoded);
+    } else {
+      complaints.push_back(decoded.error().message);
+    }
   }
   if (const auto record = read_file(folder / "process.json", kMaxStateFile)) {
     if (auto decoded = decode_process_record(*record)) out.process = *std::move(decoded);
@@ -87,6 +92,8 @@ std::string encode_notes(const AttemptNotes& notes) {
   // The parts that also cross the wire are written by the wire's own encoder.
   AttemptReport report;
   report.job_id = JobId("notes");
+  report.attempt_no = 1;
+  report.epoch = 1;
   report.sealed = notes.uploaded;
   report.exit = notes.end;
   report.state = notes.end ? AttemptState::kEnded : AttemptState::kAccepted;
@@ -161,7 +168,7 @@ std::vector<StoredAttempt> StateFolder::load(std::vector<std::string>& complaint
   for (const fs::path& job : folders_in(root_ / "attempts")) {
     for (const fs::path& folder : folders_in(job)) {
       const auto epoch = epoch_of(folder.filename().string());
-      auto stored = epoch ? load_attempt(folder)
+      auto stored = epoch ? load_attempt(folder, complaints)
                           : Result<StoredAttempt>(Error{Code::kCorrupt, "Not an attempt."});
       const bool fits = stored && stored->recovered.desired.epoch == *epoch &&
                         stored->recovered.desired.job_id.str() == job.filename().string();

@@ -27,6 +27,14 @@ using Seen = FakeControl::Seen;
 
 const fs::path kPrograms = fs::read_symlink("/proc/self/exe").parent_path();
 
+std::uint16_t free_port() {
+  boost::asio::io_context io;
+  const auto server = net::HttpServer::listen(
+      io.get_executor(), {},
+      [](net::Exchange& exchange) -> boost::asio::awaitable<void> { co_await exchange.send({}); });
+  return server ? (*server)->port() : std::uint16_t{0};
+}
+
 class Agent {
  public:
   Agent(const std::string& control, const fs::path& state, std::vector<std::string> more = {}) {
@@ -204,14 +212,16 @@ TEST_F(DaemonTest, RefusesACheckpointWithAnotherDigest) {
 }
 
 TEST_F(DaemonTest, TrainerOutlivesAKilledAgent) {
-  auto first = std::make_unique<Agent>(control_.url(), state());
+  // An address that a trainer inherited would be taken for as long as it lives.
+  const std::vector<std::string> listen{"--listen", "127.0.0.1:" + std::to_string(free_port())};
+  auto first = std::make_unique<Agent>(control_.url(), state(), listen);
   control_.desire({attempt("job-k", 1, 120, "step_ms=20")});
   ASSERT_TRUE(wait_for_step("job-k/1", 20));
   first->end(SIGKILL);
   const auto before = processes();
   ASSERT_EQ(before.size(), 1U);
   ASSERT_TRUE(agent::is_alive(before[0].identity));
-  const Agent second(control_.url(), state());
+  const Agent second(control_.url(), state(), listen);
   ASSERT_TRUE(wait_for_end("job-k/1"));
   const Seen seen = control_.seen();
   EXPECT_EQ(seen.reports.at("job-k/1").exit->cause, EndCause::kCompleted);
