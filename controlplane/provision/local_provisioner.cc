@@ -181,8 +181,9 @@ void LocalProvisioner::watch(Node& node) {
   node.pidfd.assign(fd);
   node.pidfd.async_wait(asio::posix::stream_descriptor::wait_read,
                         [this, key = node.key](boost::system::error_code error) {
+                          if (error) return;  // stopped: this object may be gone
                           const auto found = nodes_.find(key);
-                          if (error || found == nodes_.end()) return;
+                          if (found == nodes_.end()) return;
                           found->second->end = reap(found->second->agent.pid);
                           on_agent_end(*found->second);
                         });
@@ -215,7 +216,7 @@ void LocalProvisioner::on_agent_end(Node& node) {
 void LocalProvisioner::look_again(Node& node) {
   const auto alive = survivors(node);
   if (alive.empty()) {
-    finish(node, node.end);
+    finish(node);
   } else if (node.releasing) {
     for (const auto& process : alive) send_signal(process, SIGKILL);
     after(node, kLookAgain, &LocalProvisioner::look_again);
@@ -231,7 +232,7 @@ void LocalProvisioner::look_again(Node& node) {
 
 void LocalProvisioner::restart_agent(Node& node) {
   if (node.releasing) return look_again(node);
-  if (survivors(node).empty()) return finish(node, node.end);
+  if (survivors(node).empty()) return finish(node);
   if (const auto started = launch(node); !started) {
     problem_ = started.error().message;
     after(node, kMaxRestartDelay, &LocalProvisioner::restart_agent);
@@ -242,14 +243,15 @@ void LocalProvisioner::after(Node& node, milliseconds delay,
                              void (LocalProvisioner::*next)(Node&)) {
   node.timer.expires_after(delay);
   node.timer.async_wait([this, key = node.key, next](boost::system::error_code error) {
-    const auto found = nodes_.find(key);
-    if (!error && found != nodes_.end()) (this->*next)(*found->second);
+    if (error) return;
+    if (const auto found = nodes_.find(key); found != nodes_.end()) (this->*next)(*found->second);
   });
 }
 
-void LocalProvisioner::finish(Node& node, const std::string& how) {
+void LocalProvisioner::finish(Node& node) {
   const auto key = node.key;
   const auto pid = node.agent.pid;
+  const auto how = node.end;
   nodes_.erase(key);
   tell(ProvisionedGone{key, "The agent (process " + std::to_string(pid) + ") " + how +
                                 ", and no process of the node is left on this machine."});

@@ -60,7 +60,7 @@ class LocalProvisioner : public Provisioner {
   void look_again(Node& node);
   void restart_agent(Node& node);
   void force_release(Node& node);
-  void finish(Node& node, const std::string& how);
+  void finish(Node& node);  // the node is no more
   [[nodiscard]] std::vector<ProcessName> survivors(const Node& node) const;
   [[nodiscard]] std::filesystem::path folder_of(const std::string& key) const;
 
