@@ -1,5 +1,7 @@
 #include "proto/net/http_server.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -73,6 +75,7 @@ Status HttpServer::Impl::bind() {
   }
   const tcp::endpoint endpoint(address, options.port);
   acceptor.open(endpoint.protocol(), fault);
+  if (!fault) ::fcntl(acceptor.native_handle(), F_SETFD, FD_CLOEXEC);
   if (!fault) acceptor.set_option(tcp::acceptor::reuse_address(true), fault);
   if (!fault) acceptor.bind(endpoint, fault);
   if (!fault) acceptor.listen(4096, fault);

@@ -1,5 +1,6 @@
 #include "proto/net/stream.h"
 
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -59,6 +60,7 @@ Stream::~Stream() { SSL_free(ssl_); }
 
 void Stream::begin() {
   boost::system::error_code ignored;
+  ::fcntl(socket_.native_handle(), F_SETFD, FD_CLOEXEC);  // not for the programs that we start
   socket_.native_non_blocking(true, ignored);
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
 }
