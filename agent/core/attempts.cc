@@ -307,7 +307,7 @@ void AgentCore::State::remove_finished() {
     const Attempt& attempt = it->second;
     const bool told = attempt.notes.end_acked && attempt.sealed.empty() &&
                       (!attempt.started || attempt.notes.acked_seq >= attempt.last_seq);
-    const bool stale = attempt.ended() && now >= attempt.ended_at + settings.orphan_kept;
+    const bool stale = attempt.notes.end_acked && now >= attempt.ended_at + settings.orphan_kept;
     const bool forgets = attempt.ended() && !is_on(Fence::kReportUntilAcked);
     if (!told && !stale && !forgets) {
       ++it;

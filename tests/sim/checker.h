@@ -27,7 +27,7 @@ class Checker {
   void on_removed(const Tables& tables, const JobId& job, std::int64_t attempt_no);
   void at_rest(const Tables& tables);
   void on_restart() { ++restarts_; }
-  void forget_history();  // the store was put back to an old copy
+  void forget_history(const Tables& tables);  // which were put back to an old copy
 
  private:
   void i1_epochs_grow(const control::JobRow* before, const control::JobRow& after);

@@ -57,7 +57,7 @@ void ControlModel::restore_backup() {
   tables = *backup_;
   tables.lines = std::move(lines);
   restored = true;
-  world_.checker->forget_history();
+  world_.checker->forget_history(tables);
   world_.trace("the store is an old copy now");
 }
 

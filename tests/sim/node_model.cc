@@ -11,6 +11,7 @@ namespace ratchet::sim {
 namespace {
 
 constexpr std::size_t kLinesAtOnce = 60;
+constexpr Millis kDrift{2500};  // the agent ends a lease early by its drift allowance
 
 }  // namespace
 
@@ -263,8 +264,9 @@ void NodeModel::act(const agent::Action& action) {
 void NodeModel::judge_stop(const agent::AttemptKey& key, const char* how) {
   const DiskAttempt& attempt = disk[key];
   if (!attempt.alive || attempt.may_stop) return;
-  const bool cap = facts_.price != NodePrice::kOwned &&
-                   world_.now >= std::max(heard_at_, lease_until_) + sim_agent_settings().hard_cap;
+  const bool cap =
+      facts_.price != NodePrice::kOwned &&
+      world_.now + kDrift >= std::max(heard_at_, lease_until_) + sim_agent_settings().hard_cap;
   if (cap) return;
   world_.fail("I8 silence stops nothing", name() + ": the trainer of " + key.job_id.str() +
                                               " epoch " + std::to_string(key.epoch) + " was " +

@@ -16,6 +16,7 @@ namespace {
 
 constexpr Millis kFaultsEnd{180000};
 constexpr Millis kRestBound{1200000};  // for every job, once faults are over
+constexpr Millis kLastWishes{50000};   // users still resume what they had paused
 constexpr Millis kAfterRest{260000};   // longer than orphans are kept
 constexpr std::uint64_t kRestoreEvery = 16;
 
@@ -33,6 +34,7 @@ class Scenario {
     }
     world_.run_until(kFaultsEnd);
     heal();
+    world_.run_until(kFaultsEnd + kLastWishes);
     const bool rested = world_.run_until(kFaultsEnd + kRestBound, [this] { return is_rest(); });
     if (rested && !world_.failed()) world_.run_until(world_.now + settle_time());
     if (!world_.failed()) world_.checker->at_rest(world_.control->tables);

@@ -183,7 +183,7 @@ void NodeModel::trainer_step(const agent::AttemptKey& key) {
     append(attempt, event);
     if (attempt.step % job.every == 0) seal(attempt, CheckpointReason::kInterval);
   }
-  if (!attempt.paused && attempt.step >= job.total) {
+  if (!attempt.paused && !disk_full_ && attempt.step >= job.total) {
     seal(attempt, CheckpointReason::kEnd);
     agent::ExitFacts facts;
     facts.exit_code = 0;
