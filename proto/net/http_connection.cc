@@ -9,6 +9,8 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <ctime>
 
+#include "proto/api_error.h"
+
 namespace ratchet::net {
 
 namespace http = boost::beast::http;
@@ -56,6 +58,23 @@ int status_of_parse_error(const boost::system::error_code& fault) {
   if (fault == http::error::header_limit) return 431;
   if (fault == http::error::bad_version) return 505;
   return 400;
+}
+
+ApiErrorCode refusal_code(int status) {
+  switch (status) {
+    case 408:
+      return ApiErrorCode::kRequestTimeout;
+    case 413:
+      return ApiErrorCode::kBodyTooLarge;
+    case 414:
+      return ApiErrorCode::kUriTooLong;
+    case 431:
+      return ApiErrorCode::kHeadersTooLarge;
+    case 501:
+      return ApiErrorCode::kNotSupported;
+    default:
+      return status < 500 ? ApiErrorCode::kInvalidRequest : ApiErrorCode::kInternal;
+  }
 }
 
 }  // namespace
@@ -195,8 +214,8 @@ asio::awaitable<void> Connection::refuse(int status) {
   request_.method = Method::kGet;
   Response response;
   response.status = status;
-  response.headers.set("Content-Type", "text/plain");
-  response.body = std::to_string(status) + " " + std::string(status_reason(status)) + "\n";
+  response.headers.set("Content-Type", "application/json");
+  response.body = encode_api_error(make_api_error(refusal_code(status)));
   answered_ = false;
   failed_ = false;
   const Status sent = co_await send(std::move(response));
@@ -214,6 +233,8 @@ asio::awaitable<Connection::Next> Connection::answer_request() {
   if (!answered_ && !failed_) {
     Response response;
     response.status = 500;
+    response.headers.set("Content-Type", "application/json");
+    response.body = encode_api_error(make_api_error(ApiErrorCode::kInternal));
     const Status sent = co_await send(std::move(response));
     if (!sent) co_return Next::kClose;
   }
