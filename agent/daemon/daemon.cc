@@ -119,14 +119,13 @@ Status Daemon::Impl::open() {
   Trainers::Settings trainer_settings;
   trainer_settings.program = settings.trainer;
   if (settings.use_cgroups) trainer_settings.cgroup = trainers_cgroup();
-  trainers = std::make_unique<Trainers>(io.get_executor(), trainer_settings, state, kernel_log,
-                                        report, [this](const AttemptKey& key, const Event& event) {
-                                          metrics.event_seen(key.job_id, event);
-                                          const auto* saved =
-                                              std::get_if<CheckpointEvent>(&event.body);
-                                          if (saved != nullptr && !saved->path.empty())
-                                            checkpoint_size = saved->size;
-                                        });
+  trainers = std::make_unique<Trainers>(
+      io.get_executor(), trainer_settings, state, kernel_log, report,
+      [this](const AttemptKey& key, const Event& event, bool seen_before) {
+        if (!seen_before) metrics.event_seen(key.job_id, event);
+        const auto* saved = std::get_if<CheckpointEvent>(&event.body);
+        if (saved != nullptr && !saved->path.empty()) checkpoint_size = saved->size;
+      });
   if (settings.listen.empty()) return ok();
   const auto address = split_address(settings.listen);
   if (!address) return address.error();

@@ -99,8 +99,10 @@ void Trainers::take_over(const StoredAttempt& stored) {
   }
   auto process = TrainerProcess::attach(stored.process->identity);
   if (process) running.process.emplace(*std::move(process));
+  running.catching_up = true;
   while (read_lines(key, running)) {
   }
+  running.catching_up = false;
   if (!running.process) {
     kernel_log_.poll();
     report_end(key, running, ProcessEnd{});
@@ -236,7 +238,7 @@ bool Trainers::read_lines(const AttemptKey& key, Running& running) {
       if (const auto* saved = std::get_if<CheckpointEvent>(&line.event->body)) {
         seal(key, running, *saved);
       }
-      see_(key, *line.event);
+      see_(key, *line.event, running.catching_up);
     }
     report_(LineRead{key, line.seq, std::move(line.event)});
   }

@@ -42,9 +42,10 @@ class Trainers {
     Millis sigterm_deadline{5000};                // that a trainer takes for SIGTERM
   };
   using Report = std::function<void(Input)>;
-  using EventSink = std::function<void(const AttemptKey&, const Event&)>;
+  using EventSink = std::function<void(const AttemptKey&, const Event&, bool seen_before)>;
 
-  // All borrowed. `see` gets every readable event that is new in this process.
+  // All borrowed. `see` gets every readable event; `seen_before` are those that an earlier
+  // process of the agent had the chance to see.
   Trainers(asio::any_io_executor executor, Settings settings, StateFolder& state,
            KernelLog& kernel_log, Report report, EventSink see);
 
@@ -88,6 +89,7 @@ class Trainers {
     std::uint64_t started_us = 0;  // of the kernel log's clock
     std::int64_t settled_step = -1;
     bool ended = false;
+    bool catching_up = false;  // reads what was written before this process began
   };
 
   Running& add(const DesiredAttempt& desired, TailCursor cursor);

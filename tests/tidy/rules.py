@@ -33,7 +33,7 @@ MAX_LINES = 700
 MAX_COLUMNS = 100
 MAX_SCRIPT_COLUMNS = 120
 COLUMN_SUFFIXES = (".cc", ".h", ".cu", ".cuh", ".py", ".sh", ".cmake", ".rs", "CMakeLists.txt")
-SKIP_REASONS = ("no GPU", "shared inputs absent")
+SKIP_REASONS = ("no GPU", "shared inputs absent", "no cgroup memory controller")
 
 # What may not be written, and what to write instead.
 BANNED = [

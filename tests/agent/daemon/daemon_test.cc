@@ -1,11 +1,13 @@
 // The agent as a whole against a small control plane over HTTP and a stand-in for the trainer.
 // Agents run as processes, so that they can be killed.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -44,9 +46,10 @@ class Agent {
                                    "--state",
                                    state.string(),
                                    "--trainer",
-                                   (kPrograms / "agent_stand_in_trainer").string(),
-                                   "--disk-reserve-mib",
-                                   "1"};
+                                   (kPrograms / "agent_stand_in_trainer").string()};
+    if (std::find(more.begin(), more.end(), "--disk-reserve-mib") == more.end()) {
+      words.insert(words.end(), {"--disk-reserve-mib", "1"});
+    }
     words.insert(words.end(), more.begin(), more.end());
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
@@ -389,6 +392,49 @@ TEST_F(DaemonTest, LinesWaitForAControlPlaneThatIsSilent) {
   ASSERT_TRUE(wait_for_end("job-q/1"));
   ASSERT_TRUE(control_.wait_for([](const Seen& seen) { return seen.lines.size() >= 153; }));
   EXPECT_EQ(control_.seen().line_gaps, 0U);
+}
+
+TEST_F(DaemonTest, TrainingGoesOnWithoutAuthorityAndItsWorkIsOfferedLater) {
+  control_.authority_ms = 3000;
+  const Agent agent(control_.url(), state());
+  control_.desire({attempt("job-l", 1, 500, "step_ms=10")});
+  ASSERT_TRUE(wait_for_step("job-l/1", 20));
+  control_.silent = true;
+  std::this_thread::sleep_for(std::chrono::milliseconds(3500));
+  const std::size_t puts = control_.seen().puts;
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  EXPECT_EQ(control_.seen().puts, puts) << "uploaded without authority";
+  EXPECT_EQ(processes().size(), 1U);
+  EXPECT_TRUE(agent::is_alive(processes()[0].identity));
+  control_.silent = false;
+  ASSERT_TRUE(wait_for_end("job-l/1"));
+  EXPECT_EQ(control_.seen().reports.at("job-l/1").exit->cause, EndCause::kCompleted);
+  EXPECT_EQ(control_.seen().line_gaps, 0U);
+  EXPECT_TRUE(is_uploaded(500));
+}
+
+TEST_F(DaemonTest, TrainingPausesWhileTheDiskIsFull) {
+  fs::create_directories(state());
+  const auto space = agent::disk_space(state());
+  ASSERT_TRUE(space);
+  const std::int64_t margin = std::min<std::int64_t>(2LL << 30, space->free.count() / 4);
+  const std::int64_t reserve = (space->free.count() - margin) >> 20;
+  const Agent agent(control_.url(), state(), {"--disk-reserve-mib", std::to_string(reserve)});
+  control_.desire({attempt("job-f", 1, 400, "step_ms=10")});
+  ASSERT_TRUE(wait_for_step("job-f/1", 5));
+  const fs::path big = folder_.path() / "big";
+  const int fd = ::open(big.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  ASSERT_EQ(::posix_fallocate(fd, 0, 2 * margin), 0);
+  ::close(fd);
+  ASSERT_TRUE(control_.wait_for([](const Seen& seen) { return seen.facts.disk_full; }));
+  ASSERT_EQ(processes().size(), 1U);
+  const auto stopped = agent::process_stat(processes()[0].identity.pid);
+  ASSERT_TRUE(stopped);
+  EXPECT_EQ(stopped->state, 'T');
+  fs::remove(big);
+  ASSERT_TRUE(wait_for_end("job-f/1"));
+  EXPECT_EQ(control_.seen().reports.at("job-f/1").exit->cause, EndCause::kCompleted);
+  EXPECT_FALSE(control_.seen().facts.disk_full);
 }
 
 }  // namespace

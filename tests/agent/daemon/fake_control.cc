@@ -168,6 +168,7 @@ boost::asio::awaitable<void> FakeControl::handle_agent(Exchange& exchange) {
     response.boot_id = "boot-1";
     response.heartbeat = Millis(200);
     response.sync_wait = Millis(2000);
+    response.authority_ttl = Millis(authority_ms);
     const std::lock_guard lock(mutex_);
     seen_.hellos.push_back(*hello);
     seen_.facts = hello->facts;
@@ -180,7 +181,7 @@ boost::asio::awaitable<void> FakeControl::handle_agent(Exchange& exchange) {
     } else if (const auto notice = decode_notice_request(*body)) {
       seen_.notices.push_back(*notice);
     }
-    answer = encode(HeartbeatResponse{"boot-1", rev_, Millis(15000), Millis(300000)});
+    answer = encode(HeartbeatResponse{"boot-1", rev_, Millis(15000), Millis(authority_ms)});
   } else {
     const std::lock_guard lock(mutex_);
     std::string& log = seen_.logs[path];
@@ -234,7 +235,7 @@ SyncResponse FakeControl::answer_to(const SyncRequest& request) {
   response.boot_id = "boot-1";
   response.desired_rev = rev_;
   response.contact_ttl = Millis(15000);
-  response.authority_ttl = Millis(300000);
+  response.authority_ttl = Millis(authority_ms);
   response.node_want = node_want_;
   for (const DesiredAttempt& desired : desired_) {
     const auto report = seen_.reports.find(key_of(desired.job_id, desired.epoch));

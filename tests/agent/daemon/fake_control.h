@@ -67,6 +67,7 @@ class FakeControl {
   std::atomic<int> cut_puts{0};
   std::atomic<int> break_gets{0};   // answers with wrong bytes
   std::atomic<bool> silent{false};  // no call of the agent is answered
+  std::atomic<int> authority_ms{300000};
   // It is the metadata service of all three clouds too: from then on the machine is to go.
   std::atomic<bool> preempting{false};
   std::atomic<int> acknowledged{0};  // Azure's start requests
