@@ -287,8 +287,8 @@ EnvFingerprint TorchEngine::fingerprint() const {
 
 std::string TorchEngine::active_kernels() const {
   return std::string("device ") + (cuda_ != nullptr ? fingerprint().gpu_name : "cpu") + ", " +
-         std::to_string(at::get_num_threads()) +
-         " threads, rmsnorm: " + (cuda_ != nullptr ? "kernels/rmsnorm" : "trainer/ops on the host") +
+         std::to_string(at::get_num_threads()) + " threads, rmsnorm: " +
+         (cuda_ != nullptr ? "kernels/rmsnorm" : "trainer/ops on the host") +
          ", attention: LibTorch SDPA by segment, linear: LibTorch";
 }
 

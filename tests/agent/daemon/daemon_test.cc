@@ -32,8 +32,10 @@ const fs::path kPrograms = fs::read_symlink("/proc/self/exe").parent_path();
 std::uint16_t free_port() {
   boost::asio::io_context io;
   const auto server = net::HttpServer::listen(
-      io.get_executor(), {},
-      [](net::Exchange& exchange) -> boost::asio::awaitable<void> { co_await exchange.send({}); });
+      io.get_executor(), {}, [](net::Exchange& exchange) -> boost::asio::awaitable<void> {
+        net::Response nothing;
+        co_await exchange.send(std::move(nothing));
+      });
   return server ? (*server)->port() : std::uint16_t{0};
 }
 
