@@ -450,15 +450,15 @@ void Checker::on_start_trainer(const NodeModel& node, const DesiredAttempt& desi
   }
 }
 
-// An old copy learns only the epochs that a node it knows still tells of: attempts that were
-// acknowledged and removed, and nodes that joined later, are known to nobody.
+// An old copy learns only the epochs that a node it knows still tells of: what was acknowledged, or
+// was when the process died, and nodes that joined later, are known to nobody.
 void Checker::forget_history(const Tables& tables) {
   restored_ = true;
   started_.clear();
   for (const auto& node : world_.nodes) {
     if (!tables.nodes.contains(node->node_id)) continue;
     for (const auto& [key, attempt] : node->disk) {
-      if (!attempt.removed && attempt.started) started_.emplace(key.job_id, key.epoch);
+      if (attempt.alive) started_.emplace(key.job_id, key.epoch);
     }
   }
 }

@@ -214,8 +214,25 @@ void NodeModel::send(const agent::Action& action) {
                                       std::to_string(key.epoch) + ":" + std::to_string(i + 1)});
       }
     }
+    if (!world_.quiet && world_.random.chance(0.01)) forge(full.request);
     post(sync->call,
          [this, &control, mine, m = std::move(full)] { control.on_sync(*this, mine, m); });
+  }
+}
+
+// A checkpoint under the epoch and step of the head, with other contents: a damaged disk or a
+// trainer that ran twice would tell of it. It must be refused.
+void NodeModel::forge(SyncRequest& request) {
+  for (AttemptReport& report : request.attempts) {
+    const auto job = world_.control->tables.jobs.find(report.job_id);
+    if (job == world_.control->tables.jobs.end() || report.state == AttemptState::kEnded) continue;
+    const std::int64_t step = job->second.head.step;
+    if (!world_.control->tables.checkpoints.contains({report.job_id, report.epoch, step})) continue;
+    const std::string manifest = "forged-" + job->second.head.manifest_sha256;
+    const std::string id = world_.store_artifact(Artifact{report.job_id, step, 0, manifest});
+    report.sealed.insert(report.sealed.begin(), {step, manifest, "", mebibytes(10), id});
+    world_.coverage.hit("fault", "checkpoint with other contents");
+    return;
   }
 }
 
@@ -262,11 +279,12 @@ void NodeModel::act(const agent::Action& action) {
 
 // I8: a trainer is stopped only for one who may ask for it, never for silence.
 void NodeModel::judge_stop(const agent::AttemptKey& key, const char* how) {
-  const DiskAttempt& attempt = disk[key];
+  DiskAttempt& attempt = disk[key];
   if (!attempt.alive || attempt.may_stop) return;
   const bool cap =
       facts_.price != NodePrice::kOwned &&
       world_.now + kDrift >= std::max(heard_at_, lease_until_) + sim_agent_settings().hard_cap;
+  attempt.may_stop = cap;  // for good: the node leaves
   if (cap) return;
   world_.fail("I8 silence stops nothing", name() + ": the trainer of " + key.job_id.str() +
                                               " epoch " + std::to_string(key.epoch) + " was " +

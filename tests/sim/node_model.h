@@ -84,6 +84,7 @@ class NodeModel {
   void save(const agent::Save& save);
   void act(const agent::Action& action);
   void send(const agent::Action& action);
+  void forge(SyncRequest& request);
   void arm_tick();
   void note_answer(const agent::Input& answer);
   void judge_stop(const agent::AttemptKey& key, const char* how);

@@ -18,6 +18,7 @@ constexpr Millis kFaultsEnd{180000};
 constexpr Millis kRestBound{1200000};  // for every job, once faults are over
 constexpr Millis kLastWishes{50000};   // users still resume what they had paused
 constexpr Millis kAfterRest{260000};   // longer than orphans are kept
+constexpr std::int64_t kLeastMessages = 500;
 constexpr std::uint64_t kRestoreEvery = 16;
 
 class Scenario {
@@ -37,6 +38,10 @@ class Scenario {
     world_.run_until(kFaultsEnd + kLastWishes);
     const bool rested = world_.run_until(kFaultsEnd + kRestBound, [this] { return is_rest(); });
     if (rested && !world_.failed()) world_.run_until(world_.now + settle_time());
+    if (!world_.failed()) {
+      world_.run_until(world_.now + kRestBound,
+                       [this] { return world_.messages >= kLeastMessages; });
+    }
     if (!world_.failed()) world_.checker->at_rest(world_.control->tables);
     RunReport report;
     report.violation = world_.violation;
