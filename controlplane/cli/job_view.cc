@@ -13,6 +13,7 @@ namespace ratchet::control::cli {
 namespace {
 
 constexpr std::size_t kBarColumns = 24;
+constexpr std::size_t kSentenceColumns = 240;  // an event's; 'ratchet show' has the whole
 
 double ratio_of(std::int64_t step, std::int64_t total) {
   return total <= 0 ? 0.0 : static_cast<double>(step) / static_cast<double>(total);
@@ -58,9 +59,10 @@ struct EventWords {
 };
 
 // Types whose sentence needs nothing but the event's common fields.
-constexpr std::array<EventWords, 17> kSentences{{
+constexpr std::array<EventWords, 18> kSentences{{
     {"job.created", "submitted"},
     {"job.queued", "waiting for a node"},
+    {"job.starting", "a node has it"},
     {"job.started", "training began"},
     {"job.pausing", "pausing: a checkpoint is being saved"},
     {"job.paused", "paused"},
@@ -287,7 +289,8 @@ std::string live_line(const JobView& job, std::size_t columns) {
 
 std::string describe_event(const Json& event) {
   const std::string type = text_at(event, "type");
-  if (type.empty()) return "";
+  // Attempts and stages are in the live line; what matters of them has an event of the job.
+  if (type.empty() || type.starts_with("attempt.") || type == "job.recovery_stage") return "";
   std::string text = sentence_of(type);
   const Json& data = object_at(event, "data");
   const std::string cause = text_at(event, "cause", text_at(data, "cause"));
@@ -303,7 +306,7 @@ std::string describe_event(const Json& event) {
   }
   const std::string message = text_at(data, "message", text_at(data, "reason"));
   if (!message.empty()) text += ": " + message;
-  return printable(text);
+  return fit(printable(text), kSentenceColumns);
 }
 
 }  // namespace ratchet::control::cli

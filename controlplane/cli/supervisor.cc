@@ -25,7 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxRecordBytes = 64 * 1024;
-constexpr std::streamoff kTailBytes = 2000;
+constexpr std::streamoff kTailBytes = 600;
 constexpr Millis kPoll{50};
 constexpr Millis kAfterKill{10000};
 

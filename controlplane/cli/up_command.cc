@@ -22,7 +22,8 @@ namespace fs = std::filesystem;
 constexpr Millis kStartLimit{60000};
 constexpr Millis kStopLimit{20000};
 constexpr Millis kLook{1000};
-constexpr int kMaxRestarts = 5;  // in a row, each of less than kSteady
+constexpr Millis kFirstWait{250};
+constexpr int kMaxRestarts = 8;  // without kSteady in between
 constexpr std::chrono::seconds kSteady{60};
 
 struct UpArgs {
@@ -44,13 +45,12 @@ Result<ControlPlaneArgs> control_plane_args(const UpArgs& args) {
                                 "': " + failed.message() + ". Name another one with --state."};
   }
   fs::permissions(args.state, fs::perms::owner_all, failed);
-  ControlPlaneArgs control{
-      *program,
-      {"--state", args.state, "--local-nodes", std::to_string(args.nodes), "--local-keep",
-       std::to_string(args.nodes), "--local-stop", args.stop_nodes ? "stop" : "keep", "--listen",
-       args.listen},
-      args.state,
-      args.state + "/ratchet-control.log"};
+  ControlPlaneArgs control{*program,
+                           {"--state", args.state, "--local-nodes", std::to_string(args.nodes),
+                            "--local-keep", std::to_string(args.nodes), "--local-stop",
+                            args.stop_nodes ? "stop" : "keep", "--listen", args.listen},
+                           args.state,
+                           args.state + "/ratchet-control.log"};
   const auto add = [&control](const std::string& flag, const std::string& value) {
     if (!value.empty()) control.flags.insert(control.flags.begin(), {flag, value});
   };
@@ -136,11 +136,12 @@ class Up {
 
   void welcome() const {
     if (flags_.json) {
-      print_json({{"url", endpoint_.url},
-                  {"pid", process_.pid()},
-                  {"state", args_.state},
-                  {"login_file", login_.path},
-                  {"nodes", args_.nodes}});
+      report({{"event", "serving"},
+              {"url", endpoint_.url},
+              {"pid", process_.pid()},
+              {"state", args_.state},
+              {"login_file", login_.path},
+              {"nodes", args_.nodes}});
       return;
     }
     print(render_facts({{"control plane", endpoint_.url},
@@ -152,18 +153,26 @@ class Up {
           "\nCtrl-C stops the control plane; jobs train on.\n");
   }
 
+  // Tries a few times: what stood in the way may go away.
   Status restart(const std::string& how) {
-    const bool steady = std::chrono::steady_clock::now() - began_ > kSteady;
-    restarts_ = steady ? 1 : restarts_ + 1;
-    if (restarts_ > kMaxRestarts) {
-      return Error{Code::kUnavailable,
-                   "The control plane " + how + ", " + std::to_string(restarts_) +
-                       " times in a row. The end of its log:\n" + process_.log_tail()};
-    }
     tell("The control plane " + how + "; starting it again. Jobs train on.");
-    auto ready = bring_up();
-    if (ready) tell("The control plane serves again at " + endpoint_.url + ".");
-    return ready;
+    const bool steady = std::chrono::steady_clock::now() - began_ > kSteady;
+    restarts_ = steady ? 0 : restarts_;
+    for (Millis wait = kFirstWait;; wait *= 2) {
+      auto ready = bring_up();
+      ++restarts_;
+      if (ready) break;
+      if (restarts_ >= kMaxRestarts) return ready;
+      if (const auto signal = inbox_.wait(wait); signal && *signal != SIGCHLD) return ready;
+    }
+    tell("The control plane serves again at " + endpoint_.url + ".");
+    if (flags_.json) report({{"event", "restarted"}, {"why", how}, {"pid", process_.pid()}});
+    return ok();
+  }
+
+  // With --json: one object a line.
+  static void report(const Json& event) {
+    print(event.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
   }
 
   void tell(const std::string& line) const {
@@ -226,7 +235,7 @@ void add_up_command(Registry registry) {
       "Runs ratchet-control in the foreground and starts it again should it die; nodes are\n"
       "ratchet-agent processes, and a dead one is replaced. Writes the login that all other\n"
       "commands use. Ctrl-C stops the control plane cleanly; jobs train on, and the same command\n"
-      "takes them back.\n"
+      "takes them back. --json: one object a line (serving, restarted, stopped).\n"
       "Examples:  ratchet up\n"
       "           ratchet up --nodes 2 --state /var/lib/ratchet --listen 127.0.0.1:7171");
   command->add_option("--nodes", args->nodes, "most nodes at once")

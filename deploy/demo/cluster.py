@@ -24,10 +24,11 @@ import sys
 import threading
 import time
 
-from local_cluster import LocalCluster
+from local_cluster import CliError, LocalCluster
 
 HERE = pathlib.Path(__file__).resolve().parent
-LIMIT_S = 120  # of every wait
+LIMIT_S = 180  # of every wait but the last, for all the steps that are left
+LIMIT_TRAINING_S = 1800
 CHECKS = []
 
 
@@ -114,7 +115,7 @@ class Demo:
     def kill_node(self):
         job = self.wait_for_step(self.args.kill_at)
         node = self.cluster.node_of(self.job_id)
-        before = self.cluster.node_of(self.job_id).node_id()
+        before = node.node_id()
         began = time.monotonic()
         node.kill()
         say(f"kill -9 of the whole node {before} (agent and trainer) after step {job['step']}")
@@ -166,7 +167,7 @@ class Demo:
               "no new epoch, no new attempt")
 
     def collect(self, watch):
-        code = watch.wait(timeout=LIMIT_S)
+        code = watch.wait(timeout=LIMIT_TRAINING_S)
         check(code == 0, "the job is completed, as 'ratchet watch' says with its exit code")
         self.cluster.cli("download", self.job_id, "--out", self.out / "adapter")
         self.cluster.cli("download", self.job_id, "--checkpoint", "latest", "--out",
@@ -212,7 +213,7 @@ def main():
     args.work = args.work.resolve()
     try:
         return Demo(args).run()
-    except (TimeoutError, RuntimeError) as error:
+    except (TimeoutError, RuntimeError, CliError, subprocess.TimeoutExpired) as error:
         print(f"error: {error}. What was said: {args.work}/up.log, {args.work}/state", file=sys.stderr)
         return 1
 

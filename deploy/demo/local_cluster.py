@@ -61,7 +61,7 @@ class Process:
         return True
 
     def __eq__(self, other):
-        return (self.pid, self.started) == (other.pid, other.started)
+        return isinstance(other, Process) and vars(self) == vars(other)
 
     def __repr__(self):
         return f"process {self.pid}"
@@ -92,12 +92,18 @@ class Node:
             return ""
 
     def kill(self):
-        """SIGKILL for the agent and the process group of every trainer, as a power cut would."""
+        """SIGKILL for the agent and the process group of every trainer, as a power cut would: the
+        agent is stopped first, so that it sees nothing of its trainers' end."""
         agent, trainers = self.agent(), self.trainers()
         if agent:
-            agent.send(signal.SIGKILL)
+            agent.send(signal.SIGSTOP)
         for trainer in trainers:
             trainer.send(signal.SIGKILL, group=True)
+        end = time.monotonic() + 5
+        while any(trainer.is_alive() for trainer in trainers) and time.monotonic() < end:
+            time.sleep(0.002)
+        if agent:
+            agent.send(signal.SIGKILL)
 
 
 class CliError(Exception):

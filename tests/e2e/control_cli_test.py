@@ -148,7 +148,10 @@ class WithoutNodes(ClusterTest):
                           and self.control.ask("list") is not None, 60, "a new control plane")
         self.assertEqual(self.control.job(job["id"])["state"], "queued")
         self.control.stop()
-        self.assertIn("To come back:", pathlib.Path(self.control.log.name).read_text())
+        told = [json.loads(line) for line in
+                pathlib.Path(self.control.log.name).read_text().splitlines()]
+        self.assertEqual([event["event"] for event in told], ["serving", "restarted", "stopped"])
+        self.assertIn("ratchet up", told[-1]["come_back"])
         self.assertIsNone(self.control.control())
         self.control.start()
         self.assertEqual(self.control.job(job["id"])["state"], "queued")

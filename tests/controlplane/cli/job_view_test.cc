@@ -104,6 +104,10 @@ TEST(Event, BecomesASentence) {
                     "data": {"steps_recomputed": 20}})")),
             "recovered: training goes on, step 26, attempt 2, 20 steps replayed");
   EXPECT_EQ(describe_event(Json::parse(R"({"type": "job.of_tomorrow"})")), "job.of_tomorrow");
+  EXPECT_EQ(describe_event(Json::parse(R"({"type": "attempt.loading"})")), "");
+  const Json long_reason = {{"type", "job.failed"},
+                            {"data", {{"message", std::string(9999, 'x')}}}};
+  EXPECT_EQ(describe_event(long_reason).size(), 240U);
   EXPECT_EQ(describe_event(Json::parse(R"({"seq": 3})")), "");
   EXPECT_EQ(describe_event(Json()), "");
 }
