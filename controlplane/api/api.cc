@@ -155,11 +155,13 @@ asio::awaitable<void> Api::handle(net::Exchange& exchange) {
   auto answered = co_await answer(exchange, pass);
   int status = 0;
   std::string code;
+  std::string message;
   if (answered) {
     net::Response response;
     if (auto* error = std::get_if<ApiError>(&*answered)) {
       error->request_id = pass.call.request_id;
       code = error->code;
+      message = error->message;
       response.status = http_status_of(error->code);
       response.body = encode_api_error(*error);
       if (response.status == 405) response.headers.set("Allow", pass.matched.allowed);
@@ -183,6 +185,7 @@ asio::awaitable<void> Api::handle(net::Exchange& exchange) {
   const std::string_view route =
       pass.matched.route != nullptr ? pass.matched.route->path : "unknown";
   context_.metrics.request(route, net::method_name(pass.call.request->method), status, seconds);
+  if (status == 500) keep_error(pass, message);
   // Heartbeats and polls are most of all requests and say nothing when they succeed.
   const bool usual = status < 400 && pass.call.who.access == Access::kAgent;
   log_line(status >= 500 ? LogLevel::kError : (usual ? LogLevel::kDebug : LogLevel::kInfo),
@@ -196,6 +199,23 @@ asio::awaitable<void> Api::handle(net::Exchange& exchange) {
             {"tenant", pass.call.who.tenant},
             {"token", pass.call.who.token_id},
             {"remote", pass.call.request->remote_address}});
+}
+
+// ERR-04: faults of our own outlive the log.
+void Api::keep_error(const Pass& pass, const std::string& message) {
+  ErrorLogRow row;
+  row.error_id = "err-" + pass.call.request_id + "-" + random_digits(4);
+  row.tenant = pass.call.who.tenant.empty() ? std::string(kDefaultTenant) : pass.call.who.tenant;
+  row.error_type = "api";
+  row.error_code = "internal";
+  row.message = message;
+  row.context_json = "{}";
+  row.user = pass.call.who.name;
+  row.severity = "error";
+  row.time = Service::now().wall;
+  Batch batch;
+  batch.writes.emplace_back(std::move(row));
+  context_.store.commit(std::move(batch), [](const Result<CommitInfo>& /*info*/) {});
 }
 
 asio::awaitable<std::optional<Answer>> Api::answer(net::Exchange& exchange, Pass& pass) {
@@ -269,9 +289,12 @@ asio::awaitable<std::optional<Answer>> Api::run(net::Exchange& exchange, Pass& p
                              "Another request with this Idempotency-Key is under way.",
                              "Send it again soon: it then gets the same answer."));
   }
-  auto out = co_await create_once(exchange, pass);
-  creating_.erase(own);
-  co_return out;
+  struct Leave {
+    std::set<std::pair<std::string, std::string>>& creating;
+    const std::pair<std::string, std::string>& own;
+    ~Leave() { creating.erase(own); }
+  } leave{creating_, own};
+  co_return co_await create_once(exchange, pass);
 }
 
 asio::awaitable<std::optional<Answer>> Api::create_once(net::Exchange& exchange, Pass& pass) {

@@ -34,6 +34,7 @@ class Api {
   asio::awaitable<std::optional<Answer>> run(net::Exchange& exchange, Pass& pass);
   asio::awaitable<std::optional<Answer>> create_once(net::Exchange& exchange, Pass& pass);
   asio::awaitable<std::optional<Answer>> call_handler(net::Exchange& exchange, Pass& pass);
+  void keep_error(const Pass& pass, const std::string& message);
   void add_headers(const Pass& pass, net::Headers& headers) const;
 
   Context& context_;

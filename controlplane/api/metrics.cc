@@ -145,6 +145,9 @@ std::string Metrics::text(const Context& context, const Stored& stored) {
   own.backlog.Set(static_cast<double>(stored.webhook_backlog));
   own.up.Set(stored.store_ok && context.service.ready() ? 1 : 0);
   own.unconfirmed.Set(static_cast<double>(context.service.unconfirmed_nodes()));
+  for (const auto& [stage, seconds] : context.service.take_recovery_seconds()) {
+    recovery(to_word(stage), seconds);
+  }
   const auto& counters = context.service.counters();
   for (const auto& [cause, count] : counters.attempts_ended) {
     raise_to(own.ended.Add({{"class", std::string(to_word(cause))}}), static_cast<double>(count));

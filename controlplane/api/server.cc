@@ -300,6 +300,7 @@ Status ControlServer::Impl::open(const std::vector<SettingTexts>& layers) {
   if (!made) return made.error();
   settings = *std::move(made);
   effective = effective_settings(layers);
+  set_log_level(settings.log_level);
   if (settings.state.empty()) {
     return Error{Code::kInvalidArgument, "Name the folder of the state: --state DIR."};
   }

@@ -40,7 +40,12 @@ void append_quoted(std::string& out, std::string_view text) {
 
 }  // namespace
 
-void set_log_level(LogLevel least) { least_level = least; }
+void set_log_level(std::string_view least) {
+  for (const auto level :
+       {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarning, LogLevel::kError}) {
+    if (level_word(level) == least) least_level = level;
+  }
+}
 
 void log_line(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
   if (level < least_level.load()) return;

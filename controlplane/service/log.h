@@ -12,7 +12,8 @@ namespace ratchet::control {
 
 enum class LogLevel { kDebug, kInfo, kWarning, kError, kCritical };
 
-void set_log_level(LogLevel least);
+// By its word; unknown ones change nothing.
+void set_log_level(std::string_view least);
 
 using LogField = std::pair<std::string_view, std::string>;
 void log_line(LogLevel level, std::string_view event, std::initializer_list<LogField> fields);

@@ -23,6 +23,7 @@ constexpr milliseconds kReloadPause{500};
 constexpr milliseconds kMaxTick{500};
 constexpr milliseconds kMinTick{5};
 constexpr milliseconds kTellPause{1000};
+constexpr std::size_t kMaxUntaken = 10000;  // durations that nobody asked for
 
 bool is_empty(const Batch& batch) {
   return batch.rows.empty() && batch.events.empty() && batch.lines.empty() &&
@@ -239,11 +240,12 @@ void Service::after_commit(const Applied& applied) {
         ++counters_.attempts_ended[*attempt->cause];
       }
     } else if (const auto* interruption = std::get_if<InterruptionRow>(&row)) {
-      if (interruption->resumed_at) {
-        counters_.steps_recomputed += static_cast<std::uint64_t>(interruption->replayed_steps);
-      }
+      count(*interruption);
     } else if (const auto* job = std::get_if<JobRow>(&row)) {
-      if (is_terminal(job->phase)) last_steps_.erase(job->id);
+      if (is_terminal(job->phase)) {
+        last_steps_.erase(job->id);
+        recovered_.erase(job->id);
+      }
     }
   }
   for (const auto& verdict : applied.outcome.verdicts) {
@@ -254,7 +256,24 @@ void Service::after_commit(const Applied& applied) {
   }
   for (const auto& node : applied.outcome.wake) node_signal(node).notify();
   for (const auto& command : applied.outcome.commands) run(command);
-  if (!applied.outcome.rows.empty()) tick_timer_.cancel();
+  // What was decided may be due before the next look.
+  if (!applied.outcome.rows.empty() && core_) {
+    const auto next = core_->next_timer(now());
+    if (next && *next < tick_due_) tick_timer_.cancel();
+  }
+}
+
+void Service::count(const InterruptionRow& row) {
+  if (!row.resumed_at || recovered_[row.job_id] >= row.number) return;
+  recovered_[row.job_id] = row.number;
+  counters_.steps_recomputed += static_cast<std::uint64_t>(row.replayed_steps);
+  for (std::size_t i = 0; i < row.stages.size(); ++i) {
+    const auto& stage = row.stages.at(i);
+    if (!stage.began || !stage.ended || counters_.recovery_seconds.size() >= kMaxUntaken) continue;
+    counters_.recovery_seconds.emplace_back(
+        static_cast<RecoveryStage>(i),
+        static_cast<double>((*stage.ended - *stage.began).count()) / 1000);
+  }
 }
 
 void Service::start() {
@@ -315,6 +334,7 @@ asio::awaitable<void> Service::tick() {
         wait = std::clamp(milliseconds(*next - time.mono), kMinTick, kMaxTick);
       }
     }
+    tick_due_ = now().mono + wait;
     if (stopping_) co_return;
     tick_timer_.expires_after(wait);
     co_await tick_timer_.async_wait(asio::as_tuple(asio::use_awaitable));

@@ -19,6 +19,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "controlplane/artifacts/artifact_store.h"
@@ -53,6 +54,7 @@ struct ServiceCounters {
   std::uint64_t fenced_writes = 0;  // checkpoint verdicts that refused
   std::uint64_t core_reloads = 0;
   std::map<ProviderRequest, std::uint64_t> provider_requests;
+  std::vector<std::pair<RecoveryStage, double>> recovery_seconds;  // until somebody takes them
 };
 
 class Service {
@@ -110,6 +112,9 @@ class Service {
   [[nodiscard]] bool ready() const { return core_ != nullptr; }
   [[nodiscard]] std::vector<ProvisionerHealth> provisioners() const;
   [[nodiscard]] const ServiceCounters& counters() const { return counters_; }
+  std::vector<std::pair<RecoveryStage, double>> take_recovery_seconds() {
+    return std::exchange(counters_.recovery_seconds, {});
+  }
   [[nodiscard]] const CoreSettings& core_settings() const { return parts_.core; }
   static Now now();
 
@@ -120,6 +125,7 @@ class Service {
   void take(const LoadedRows& rows);
   void note(const Batch& batch);
   void after_commit(const Applied& applied);
+  void count(const InterruptionRow& row);
   void run(const Command& command);
   asio::awaitable<void> create_node(CreateNode wish);
   void on_fact(ProvisionFact fact);
@@ -139,12 +145,14 @@ class Service {
   bool checking_inputs_ = false;
   bool check_again_ = false;
   asio::steady_timer tick_timer_;
+  Millis tick_due_{0};  // monotonic
   Signal event_signal_;
   Signal delivery_signal_;
   std::map<std::string, std::unique_ptr<Signal>> node_signals_;
   std::map<std::string, std::uint64_t> polls_;
   std::map<JobId, std::weak_ptr<Signal>> job_signals_;
   std::map<JobId, LastStep> last_steps_;
+  std::map<JobId, std::int64_t> recovered_;  // number of the last recovery that was counted
   std::set<JobId> validating_;
   std::map<std::string, IntentRow> intents_;         // not done
   std::map<std::string, std::string> intent_nodes_;  // key -> node

@@ -130,6 +130,11 @@ bool read_node_paths(std::string_view text, Settings& out, std::string& allowed)
   return read_word(text, kWords, out.node_paths, allowed);
 }
 
+bool read_log_level(std::string_view text, Settings& out, std::string& allowed) {
+  constexpr std::array<std::string_view, 4> kWords{"debug", "info", "warning", "error"};
+  return read_word(text, kWords, out.log_level, allowed);
+}
+
 bool read_local_stop(std::string_view text, Settings& out, std::string& allowed) {
   constexpr std::array<std::string_view, 2> kWords{"keep", "stop"};
   return read_word(text, kWords, out.local_stop, allowed);
@@ -167,6 +172,8 @@ constexpr std::array kTable{
           read_count<&Settings::rate_limit_burst, 1, 1000000>},
     Entry{{"agent_rate_limit_per_s", "200", "The same for the token of a node."},
           read_count<&Settings::agent_rate_limit_per_s, 1, 1000000>},
+    Entry{{"log_level", "info", "Least that is logged: debug, info, warning or error."},
+          read_log_level},
     Entry{{"log_max_bytes", "67108864", "Most bytes that are kept of one attempt's log."},
           read_count<&Settings::log_max_bytes, 4096, kTebibyte>},
     Entry{{"events_kept_days", "30",

@@ -34,6 +34,7 @@ struct Settings {
   std::int64_t rate_limit_per_s = 0;
   std::int64_t rate_limit_burst = 0;
   std::int64_t agent_rate_limit_per_s = 0;
+  std::string log_level;           // least that is written: debug, info, warning, error
   std::int64_t log_max_bytes = 0;  // of one attempt
   std::int64_t events_kept_days = 0;
   std::int64_t sweep_every_s = 0;
