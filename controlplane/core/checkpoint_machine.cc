@@ -107,7 +107,7 @@ std::optional<std::size_t> adoptable(std::span<const CheckpointRow> known, const
   for (std::size_t i = 0; i < known.size(); ++i) {
     const CheckpointRow& row = known[i];
     if (row.state != CheckpointState::kOrphan) continue;
-    if (row.step <= head.step && fences.on(Fence::kAdoptionNewer)) continue;
+    if (row.step <= head.step) continue;
     if (!is_chained(known, row, head) && fences.on(Fence::kAdoptionChain)) continue;
     if (!best || row.step > known[*best].step) best = i;
   }

@@ -75,7 +75,8 @@ void Core::on_report(LiveNode& node, const AttemptReport& report, bool in_order)
   if (found == job->attempts.end()) {
     return on_unknown_report(node, *job, report, in_order);
   }
-  if (found->second.row.node_id != node.row.id && fences_.on(Fence::kNodeMatch)) {
+  if (found->second.row.node_id != node.row.id) {
+    if (!is_over(report)) ++node.foreign;
     return acknowledge_end(report);
   }
   on_known_report(node, *job, found->second, report);

@@ -1,7 +1,9 @@
 #pragma once
 
-// The guards of the core, each under a name. Switching one off is for the mutation check of the
-// simulation only: an invariant of proto/README.md must then fail.
+// The guards of the core, each under a name. Checks that another guard implies (an orphan that is
+// chained to the head is newer; a report of another node has another epoch) are not switchable.
+// Switching one off is for the mutation check of the simulation only: an invariant of
+// proto/README.md must then fail.
 
 #include <bitset>
 #include <cstddef>
@@ -16,11 +18,9 @@ enum class ControlCore::Fence {
   kStaleEpoch,         // I1: a report whose epoch is not its attempt's and the job's moves nothing
   kOfferEpochBump,     // I1: every offer and every re-grant has a higher epoch than all before
   kOneCurrent,         // I1: a job that has a current attempt within reach is not offered again
-  kNodeMatch,          // I1: only the node to which an attempt was offered reports on it
   kPublishEpoch,       // I3: the head moves only for the current epoch (compare-and-set)
   kPublishStep,        // I2: the head moves only to a higher step (compare-and-set)
   kPublishHash,        // I3: the same epoch and step with another hash is a conflict
-  kAdoptionNewer,      // I2: an orphan at or below the head is not adopted
   kAdoptionChain,      // I2: an orphan is adopted only when its parents lead to the head
   kTerminalFinal,      // I5: reports on a terminal job are evidence and no more
   kAttemptFinal,       // I5, I9: an ended attempt does not end or run again; ends are charged once
