@@ -462,10 +462,11 @@ TEST_F(Commands, LogsOfACompletedJobAreReadToTheirEnd) {
     if (request.target == "/v1/jobs/bot-1") {
       return json_play(200, {{"id", "bot-1"}, {"state", "completed"}, {"attempts", 2}});
     }
-    const std::string log = "line one\nline two\n";
     const bool newest = request.target.find("attempt=2") != std::string::npos;
+    const std::string log = newest ? "line one\nline two\n" : "old\n";
     const auto offset = std::stoul(request.target.substr(request.target.find("offset=") + 7));
-    return Play{200, newest ? log.substr(std::min(offset, log.size())) : "old\n", {}, false};
+    // A piece at a time, as the control plane does.
+    return Play{200, log.substr(std::min(offset, log.size()), 9), {}, false};
   });
   EXPECT_EQ(ratchet({"logs", "bot-1"}).out, "line one\nline two\n");
   EXPECT_EQ(ratchet({"logs", "-f", "bot-1"}).out, "line one\nline two\n");
