@@ -196,6 +196,9 @@ class Up {
     tell("\nThe control plane has stopped (" + how + ").");
     const std::string back =
         "ratchet up --nodes " + std::to_string(args_.nodes) + " --state '" + args_.state + "'";
+    if (flags_.json) {
+      report({{"event", "stopped"}, {"why", how}, {"running_jobs", jobs}, {"come_back", back}});
+    }
     if (args_.stop_nodes) {
       tell("Its nodes have stopped too; jobs go on from their newest checkpoint after:\n  " + back);
     } else if (jobs > 0) {

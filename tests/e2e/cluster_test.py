@@ -54,7 +54,7 @@ class RandomDeaths(ClusterTest):
         job_id = cluster.ask("submit", spec, "--name", f"round-{number}")["id"]
         struck = []
         for _ in range(chance.randint(1, 3)):
-            step = chance.randint(1, 30)
+            step = chance.randint(1, 45)
 
             def reached(step=step):
                 self.assert_one_trainer(cluster, job_id)
@@ -69,7 +69,7 @@ class RandomDeaths(ClusterTest):
         return job, struck
 
     def test_jobs_complete_with_the_bits_of_an_undisturbed_run(self):
-        spec = self.spec()
+        spec = self.spec(training={"data_epochs": None, "max_steps": 60})
         expected = self.undisturbed(spec)
         cluster = self.cluster()
         dashboard = Dashboard(self, cluster)
