@@ -20,7 +20,7 @@ class Table {
   // As many cells as there are columns; missing ones are empty.
   void add(std::vector<std::string> cells);
   [[nodiscard]] bool empty() const { return rows_.empty(); }
-  // Lines with newlines; `width` 0: as wide as it gets (no terminal).
+  // Lines with newlines; `width` 0: no limit, as without a terminal.
   [[nodiscard]] std::string render(std::size_t width) const;
 
  private:
