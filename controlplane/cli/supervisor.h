@@ -23,8 +23,8 @@ Result<std::string> find_program(const std::string& name);
 struct ControlPlaneArgs {
   std::string program;
   std::vector<std::string> flags;  // the last one is the address
-  std::string state;  // its state folder
-  std::string log;    // its stdout and stderr are appended here
+  std::string state;               // its state folder
+  std::string log;                 // its stdout and stderr are appended here
 };
 
 class ControlPlaneProcess {
