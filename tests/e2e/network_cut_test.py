@@ -165,7 +165,7 @@ class NetworkCut(ClusterTest):
         self.assertEqual(self.final_hashes(cluster, job_id), expected)
         events = self.assert_no_gap(cluster, job_id)
         self.assert_head_only_rises(events)
-        self.assert_one_at_a_time(cluster, job_id)
+        self.assert_one_at_a_time(cluster, job_id, fenced=True)
         cluster.wait(lambda: not old.is_alive(), 60, "the end of the old trainer", pause_s=0.5)
         for item in api(cluster, f"/v1/jobs/{job_id}/checkpoints")["items"]:
             if item["state"] == "committed":
