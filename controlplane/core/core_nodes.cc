@@ -140,7 +140,9 @@ void Core::authority_due(LiveNode& node) {
     return;
   }
   if (inventory_open_) {
-    timers_.arm(TimerKind::kAuthority, node.row.id, began_ + settings_.inventory_window);
+    // Later than the end of the inventory, which may be due at this very moment.
+    timers_.arm(TimerKind::kAuthority, node.row.id,
+                std::max(now_.mono, began_ + settings_.inventory_window) + Millis{1});
     return;
   }
   capacity_changed_ = true;

@@ -428,6 +428,18 @@ TEST(ControlCore, TheInventoryEndsByItself) {
   EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);  // its node has its authority yet
 }
 
+TEST(ControlCore, LeasesShorterThanTheInventoryEndAfterIt) {
+  CoreSettings settings;
+  settings.authority_ttl = settings.inventory_window - settings.drift_floor - Millis{300};
+  CoreHarness world(settings);
+  start_job(world);
+  world.restart();
+  world.pass_beating(seconds(29), {});
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+  world.pass_beating(seconds(2), {});
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRecovering);
+}
+
 TEST(ControlCore, AnOldStoreIsOvertakenByWhatRuns) {
   CoreHarness world;
   world.join("a", cpu_node());
