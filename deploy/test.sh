@@ -5,8 +5,8 @@
 #   deploy/test.sh [BUILD...]     default: release asan tsan fuzz
 #
 #   release  everything: unit, parity with transformers and PEFT, end to end, clang-format, rules
-#   asan     address + undefined; all but the labels parity, slow, tidy and e2e
-#   tsan     thread; what does not link LibTorch
+#   asan     address + undefined; all but the labels parity, slow, tidy, e2e and sim
+#   tsan     thread; what does not link LibTorch, but not sim, which has one thread
 #   fuzz     libFuzzer harnesses (clang): their corpus, then 20 s each
 #
 # Results: build/results/BUILD. What tests print is shown when they fail. JOBS sets how many tests
@@ -52,8 +52,8 @@ run() {
   local preset=$1 began=$SECONDS
   local -a which=()
   case $preset in
-    asan) which=(-LE '^(parity|slow|tidy|e2e)$') ;;
-    tsan) which=(-LE '^(parity|slow|tidy)$') ;;
+    asan) which=(-LE '^(parity|slow|tidy|e2e|sim)$') ;;
+    tsan) which=(-LE '^(parity|slow|tidy|e2e|sim)$') ;;
     fuzz) which=(-L '^fuzz$') ;;
   esac
   rm -rf "$RESULTS/$preset/gtest" "$RESULTS/$preset/ctest.xml"
