@@ -39,14 +39,13 @@ Core::Core(CoreSettings settings, std::vector<Provider> providers, std::string b
 }
 
 void Core::load_nodes(std::vector<NodeRow> rows) {
-  const Drift drift = fences_.on(Fence::kLeaseDrift) ? Drift::kAllowed : Drift::kIgnored;
   for (NodeRow& row : rows) {
     if (row.provider == ProviderState::kGone) continue;
     LiveNode& node = nodes_[row.id];
     node.row = std::move(row);
     node.rev = first_rev_;
     node.last_contact = now_.mono;
-    node.authority_until = lease_end(now_.mono, settings_.authority_ttl, settings_, drift);
+    node.authority_until = lease_end(now_.mono, settings_.authority_ttl, settings_);
     set_leaving(node, node.row.notice && node.row.schedulable == Schedulable::kDraining);
     node.notice_synced = node.drained_by_notice;
     if (node.row.schedulable == Schedulable::kDraining) {

@@ -94,9 +94,8 @@ void Core::on(const HeartbeatInput& input) {
 
 // Renews both leases from now, which is later than when the agent sent its request.
 void Core::contact(LiveNode& node) {
-  const Drift drift = fences_.on(Fence::kLeaseDrift) ? Drift::kAllowed : Drift::kIgnored;
   node.last_contact = now_.mono;
-  node.authority_until = lease_end(now_.mono, settings_.authority_ttl, settings_, drift);
+  node.authority_until = lease_end(now_.mono, settings_.authority_ttl, settings_);
   if (node.heard && node.liveness == Liveness::kLive) return;
   const Liveness before = std::exchange(node.liveness, Liveness::kLive);
   const std::string& id = node.row.id;

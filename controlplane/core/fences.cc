@@ -19,7 +19,6 @@ std::span<const FenceInfo> all_fences() {
       {Fence::kDeathByProof, "death_by_proof", "I7"},
       {Fence::kAuthorityWait, "authority_wait", "I8b"},
       {Fence::kRestartLease, "restart_lease", "I8b"},
-      {Fence::kLeaseDrift, "lease_drift", "I8b"},
       {Fence::kInventoryWindow, "inventory_window", "I8"},
       {Fence::kEpochJump, "epoch_jump", "I1"},
       {Fence::kIncarnation, "incarnation", "I1"},

@@ -1,9 +1,9 @@
 #pragma once
 
-// The guards of the core, each under a name. Checks that another guard implies (an orphan that is
-// chained to the head is newer; a report of another node has another epoch) are not switchable.
-// Switching one off is for the mutation check of the simulation only: an invariant of
-// proto/README.md must then fail.
+// The guards of the core, each under a name. Switching one off is for the mutation check of the
+// simulation only: an invariant of proto/README.md must then fail. What another guard implies is
+// no fence: an orphan chained to the head is newer than it, and the agent's drift allowance alone
+// covers two clocks.
 
 #include <bitset>
 #include <cstddef>
@@ -27,7 +27,6 @@ enum class ControlCore::Fence {
   kDeathByProof,       // I7: nodes whose provider proves death never die of silence
   kAuthorityWait,      // I8, I8b: silence ends nothing before the authority lease is over
   kRestartLease,       // I8b: after a start, leases granted before it are taken as just granted
-  kLeaseDrift,         // I8b: the grantor waits out the difference between two clocks
   kInventoryWindow,    // I8: after a start nothing is offered until the nodes were heard
   kEpochJump,          // I1: an epoch above the store's (old backup) is jumped past
   kIncarnation,        // I1: requests of an earlier process of the agent are not applied

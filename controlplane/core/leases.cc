@@ -5,8 +5,7 @@
 
 namespace ratchet::control {
 
-Millis lease_end(Millis granted, Millis ttl, const CoreSettings& settings, Drift drift) {
-  if (drift == Drift::kIgnored) return granted + ttl;
+Millis lease_end(Millis granted, Millis ttl, const CoreSettings& settings) {
   const double share = std::ceil(static_cast<double>(ttl.count()) * settings.drift);
   return granted + ttl + Millis{static_cast<std::int64_t>(share)} + settings.drift_floor;
 }

@@ -7,9 +7,7 @@
 
 namespace ratchet::control {
 
-enum class Drift { kAllowed, kIgnored };
-
 // When the grantor may act as if the lease were over.
-Millis lease_end(Millis granted, Millis ttl, const CoreSettings& settings, Drift drift);
+Millis lease_end(Millis granted, Millis ttl, const CoreSettings& settings);
 
 }  // namespace ratchet::control
