@@ -280,4 +280,24 @@ NodeFacts gpu_node(int gpus, const std::string& name) {
   return facts;
 }
 
+ControlCore::Provider local(std::int64_t max_nodes) {
+  return {.name = "local", .max_nodes = max_nodes, .proves_death = true, .offers = {}};
+}
+
+NodeFacts local_node() {
+  NodeFacts facts = cpu_node();
+  facts.provider = "local";
+  return facts;
+}
+
+void start_job(CoreHarness& world, const NodeFacts& facts) {
+  world.join("a", facts);
+  world.submit("j");
+  world.accept("a");
+  world.run_to("a", "j", 8);
+  world.seal("a", "j", 10);
+  world.run_to("a", "j", 12);
+  world.join("b", facts);
+}
+
 }  // namespace ratchet::control

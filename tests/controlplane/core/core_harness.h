@@ -83,5 +83,10 @@ class CoreHarness {
 
 NodeFacts cpu_node();
 NodeFacts gpu_node(int gpus, const std::string& name = "NVIDIA H100 80GB HBM3");
+NodeFacts local_node();  // of the provider local(), which proves deaths
+ControlCore::Provider local(std::int64_t max_nodes);
+
+// A job that runs on node a at step 12, with a committed checkpoint of step 10, and an idle node b.
+void start_job(CoreHarness& world, const NodeFacts& facts = cpu_node());
 
 }  // namespace ratchet::control
