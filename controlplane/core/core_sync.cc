@@ -88,9 +88,9 @@ void Core::on_unknown_report(LiveNode& node, LiveJob& job, const AttemptReport& 
   if (!is_over(report)) ++node.foreign;
   const std::int64_t ahead = report.epoch - job.row.epoch;
   if (ahead > 0) {
-    if (in_order && ahead < kMostEpochsAhead && fences_.on(Fence::kEpochJump)) {
-      jump_epoch(node, job, report);
-    }
+    // Acknowledged too early, the end and its epoch would be forgotten on both sides.
+    if (!in_order) return;
+    if (ahead < kMostEpochsAhead && fences_.on(Fence::kEpochJump)) jump_epoch(node, job, report);
     return acknowledge_end(report);
   }
   const bool answered = publish_all(job, report);

@@ -465,7 +465,7 @@ void Checker::forget_history(const Tables& tables) {
 
 void Checker::on_lines(const std::vector<std::string>& stored, std::uint64_t seq,
                        const std::string& line) {
-  if (seq <= stored.size() && stored[seq - 1] != line) {
+  if (!restored_ && seq <= stored.size() && stored[seq - 1] != line) {
     world_.fail("lines are stored once", "line " + line + " differs from " + stored[seq - 1]);
   }
 }
@@ -474,7 +474,7 @@ void Checker::on_lines(const std::vector<std::string>& stored, std::uint64_t seq
 void Checker::on_removed(const Tables& tables, const JobId& job, std::int64_t attempt_no) {
   const control::JobRow* row = find(tables.jobs, job);
   const control::AttemptRow* attempt = find(tables.attempts, AttemptNumber{job, attempt_no});
-  if (row == nullptr || is_terminal(row->phase) || attempt == nullptr) return;
+  if (restored_ || row == nullptr || is_terminal(row->phase) || attempt == nullptr) return;
   if (attempt->state != AttemptState::kEnded) {
     world_.fail("ends are told before they are forgotten",
                 named(*attempt) + " is " + word(attempt->state) + " in the store");

@@ -87,7 +87,7 @@ void Checker::at_rest(const Tables& tables) {
         return;
       }
       // A node that was given back takes what it had not told with it.
-      if (!node->agent_alive() || !attempt.started) continue;
+      if (restored_ || !node->agent_alive() || !attempt.started) continue;
       const auto lines = tables.lines.find({key.job_id, attempt.desired.attempt_no, node->node_id});
       const std::size_t stored = lines == tables.lines.end() ? 0 : lines->second.size();
       if (stored != attempt.lines.size()) {

@@ -217,6 +217,15 @@ void ControlModel::answer_sync(NodeModel& node, std::uint64_t process, std::uint
 void ControlModel::on_sync(NodeModel& node, std::uint64_t process, const agent::SendSync& sync) {
   if (!ready([this, &node, process, sync] { on_sync(node, process, sync); })) return;
   const SyncRequest& request = sync.request;
+  if (world_.options.trace) {
+    std::string told;
+    for (const AttemptReport& report : request.attempts) {
+      told += " " + report.job_id.str() + ":e" + std::to_string(report.epoch) + ":" +
+              std::string(to_word(report.state));
+    }
+    world_.trace("  sync of " + request.node_id + " #" + std::to_string(request.seq) + " " +
+                 request.boot_id + told);
+  }
   // A newer sync answers the older poll.
   answer_parked(request.node_id);
   const auto outcome = submit(control::SyncInput{request});

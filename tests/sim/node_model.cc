@@ -215,6 +215,7 @@ void NodeModel::send(const agent::Action& action) {
       }
     }
     if (!world_.quiet && world_.random.chance(0.01)) forge(full.request);
+    judge_reports(full.request);
     post(sync->call,
          [this, &control, mine, m = std::move(full)] { control.on_sync(*this, mine, m); });
   }
@@ -236,6 +237,28 @@ void NodeModel::forge(SyncRequest& request) {
   }
 }
 
+void NodeModel::judge_reports(const SyncRequest& request) {
+  for (const AttemptReport& report : request.attempts) {
+    if (!report.exit || report.exit->cause != EndCause::kCompleted) continue;
+    if (!world_.artifacts.contains(report.exit->result_artifact)) {
+      world_.fail("a completed end has its result", name() + ": " + report.job_id.str() +
+                                                        " is told as completed, its result is not "
+                                                        "in the store");
+    }
+  }
+}
+
+// A rented node that hears nothing costs money for nobody: it must have ended what it runs.
+void NodeModel::judge_cap(const agent::AttemptKey& key) {
+  if (facts_.price == NodePrice::kOwned || !core_) return;
+  const agent::AgentSettings settings = sim_agent_settings();
+  const Millis latest = std::max(heard_at_, lease_until_) + settings.hard_cap +
+                        settings.drain_deadline + Millis{12000};
+  if (world_.now <= std::max(latest, frozen_until_ + Millis{30000})) return;
+  world_.fail("a rented node that hears nothing stops",
+              name() + " still trains " + key.job_id.str() + " long after the hard cap");
+}
+
 void NodeModel::act(const agent::Action& action) {
   if (const auto* prepared = std::get_if<agent::PrepareInputs>(&action)) {
     prepare(prepared->desired);
@@ -246,8 +269,14 @@ void NodeModel::act(const agent::Action& action) {
     stop_trainer(stop->key, stop->save_deadline);
   } else if (const auto* kill = std::get_if<agent::KillTrainer>(&action)) {
     judge_stop(kill->key, "killed");
-    DiskAttempt& attempt = disk[kill->key];
-    if (attempt.alive) end_trainer(attempt, agent::ExitFacts{{}, 9, {}, 0, false, {}, ""}, {});
+    // A process that the kernel holds on to dies late.
+    const agent::AttemptKey key = kill->key;
+    const Millis takes =
+        world_.random.chance(0.2) ? world_.random.between(Millis{500}, Millis{9000}) : Millis{5};
+    later(takes, [this, key] {
+      DiskAttempt& attempt = disk[key];
+      if (attempt.alive) end_trainer(attempt, agent::ExitFacts{{}, 9, {}, 0, false, {}, ""}, {});
+    });
   } else if (const auto* pause = std::get_if<agent::PauseTrainer>(&action)) {
     disk[pause->key].paused = true;
   } else if (const auto* resume = std::get_if<agent::ContinueTrainer>(&action)) {

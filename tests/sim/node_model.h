@@ -85,6 +85,8 @@ class NodeModel {
   void act(const agent::Action& action);
   void send(const agent::Action& action);
   void forge(SyncRequest& request);
+  void judge_reports(const SyncRequest& request);
+  void judge_cap(const agent::AttemptKey& key);
   void arm_tick();
   void note_answer(const agent::Input& answer);
   void judge_stop(const agent::AttemptKey& key, const char* how);

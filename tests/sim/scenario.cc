@@ -16,6 +16,7 @@ namespace {
 
 constexpr Millis kFaultsEnd{180000};
 constexpr Millis kRestBound{1200000};  // for every job, once faults are over
+constexpr Millis kThawed{330000};      // nothing is frozen any more
 constexpr Millis kLastWishes{50000};   // users still resume what they had paused
 constexpr Millis kAfterRest{260000};   // longer than orphans are kept
 constexpr std::int64_t kLeastMessages = 500;
@@ -37,7 +38,9 @@ class Scenario {
     heal();
     world_.run_until(kFaultsEnd + kLastWishes);
     const bool rested = world_.run_until(kFaultsEnd + kRestBound, [this] { return is_rest(); });
-    if (rested && !world_.failed()) world_.run_until(world_.now + settle_time());
+    if (rested && !world_.failed()) {
+      world_.run_until(std::max(kThawed, world_.now + settle_time()));
+    }
     if (!world_.failed()) {
       world_.run_until(world_.now + kRestBound,
                        [this] { return world_.messages >= kLeastMessages; });
@@ -93,6 +96,9 @@ class Scenario {
 
   // A user's client tries until somebody is at home and has it durable.
   void wish(const control::Input& input) {
+    // A submission is known by its key, whatever became of the job since.
+    const auto* submission = std::get_if<control::SubmitJob>(&input);
+    if (submission != nullptr && world_.control->tables.jobs.contains(submission->job.id)) return;
     if (world_.control->alive() && world_.control->submit(input)) return;
     world_.after(Millis{700}, [this, input] { wish(input); });
   }
@@ -138,6 +144,7 @@ class Scenario {
     static constexpr std::array kKinds = std::to_array<Kind>({
         {"control crash", &Scenario::control_crash},
         {"control crash at a commit", &Scenario::control_crash_at_commit},
+        {"control restart, a node cut off", &Scenario::restart_with_a_node_cut},
         {"control freeze", &Scenario::control_freeze},
         {"wall clock jump", &Scenario::wall_jump},
         {"agent crash", &Scenario::agent_crash},
@@ -184,6 +191,16 @@ class Scenario {
     world_.control->crash_at_next(world_.random.chance(0.5) ? CrashPoint::kBeforeCommit
                                                             : CrashPoint::kAfterCommit);
     world_.after(for_a_while(), [this] { world_.control->start(); });
+  }
+  // Whoever knew when the node's lease ends is gone, and the node still has it.
+  void restart_with_a_node_cut() {
+    NodeModel& node = any_node();
+    node.link_up = node.link_down = false;
+    world_.after(world_.random.between(Millis{40000}, Millis{60000}),
+                 [&node] { node.link_up = node.link_down = true; });
+    world_.control->crash();
+    world_.after(world_.random.between(Millis{500}, Millis{4000}),
+                 [this] { world_.control->start(); });
   }
   void control_freeze() { world_.control->freeze(for_a_while()); }
   void wall_jump() {
@@ -299,7 +316,6 @@ class Scenario {
     world_.quiet = true;
     world_.loss = world_.doubling = world_.slow = 0;
     world_.control->start();
-    world_.control->freeze(Millis{0});
     world_.control->crash_at_next(CrashPoint::kNone);
     world_.provider->tell_truth();
     for (const auto& [id, job] : world_.control->tables.jobs) {
@@ -309,7 +325,6 @@ class Scenario {
       NodeModel& node = *world_.nodes[i];
       node.link_up = node.link_down = node.store_reachable = true;
       if (node.intent.empty()) node.boot();
-      node.freeze(Millis{0});
       node.set_disk(false);
       node.start_agent();
     }

@@ -165,6 +165,7 @@ bool NodeModel::fault_due(DiskAttempt& attempt) {
 void NodeModel::trainer_step(const agent::AttemptKey& key) {
   DiskAttempt& attempt = disk[key];
   if (!attempt.alive || attempt.hung) return;
+  judge_cap(key);
   const ModelJob& job = world_.jobs.at(key.job_id);
   if (attempt.leaving) {
     seal(attempt, CheckpointReason::kStop);

@@ -34,7 +34,7 @@ control::CoreSettings sim_core_settings() {
 
 agent::AgentSettings sim_agent_settings() {
   agent::AgentSettings s;
-  s.hard_cap = Millis{70000};
+  s.hard_cap = Millis{30000};
   s.drain_deadline = Millis{15000};
   s.end_upload_grace = Millis{12000};
   s.progress_gap = Millis{3000};
