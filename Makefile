@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 CMAKE := .toolchain/bin/cmake
 JOBS ?= $(shell nproc)
-# Builds that `make test` goes through (of release asan tsan fuzz), and what `make demo` trains (a
+# Builds that `make test` goes through (of release asan asan-cluster tsan fuzz), and what `make demo` trains (a
 # folder and a file, or ours).
 BUILDS ?= release asan
 MODEL ?=
@@ -36,7 +36,7 @@ demo: setup  ## Train, kill node, control plane and agent, compare: MODEL=folder
 	@$(CMAKE) --build build/release -j $(JOBS) --target ratchet-trainer ratchet-control ratchet-agent ratchet
 	@MODEL='$(MODEL)' DATA='$(DATA)' deploy/demo/demo.sh
 
-test: setup-test  ## Build and run every test; BUILDS="release asan tsan fuzz" for all four builds
+test: setup-test  ## Build and run every test; BUILDS="release asan asan-cluster tsan fuzz" for all
 	@JOBS=$(JOBS) deploy/test.sh $(BUILDS)
 
 tidy: setup-test  ## clang-tidy over all of our code (not part of `make test`)

@@ -2,10 +2,11 @@
 # Builds and tests everything, one build after the other, and ends with one summary. `make test` calls
 # it after set-up.
 #
-#   deploy/test.sh [BUILD...]     default: release asan tsan fuzz
+#   deploy/test.sh [BUILD...]     default: release asan asan-cluster tsan fuzz
 #
 #   release  everything: unit, parity with transformers and PEFT, end to end, clang-format, rules
-#   asan     address + undefined; all but the labels parity, slow, tidy, e2e and sim
+#   asan     address + undefined: the trainer; all but the labels parity, slow, tidy and e2e
+#   asan-cluster  the same over agent, control plane and CLI; not sim
 #   tsan     thread; what does not link LibTorch, but not sim, which has one thread
 #   fuzz     libFuzzer harnesses (clang): their corpus, then 20 s each
 #
@@ -52,7 +53,7 @@ run() {
   local preset=$1 began=$SECONDS
   local -a which=()
   case $preset in
-    asan) which=(-LE '^(parity|slow|tidy|e2e|sim)$') ;;
+    asan | asan-cluster) which=(-LE '^(parity|slow|tidy|e2e|sim)$') ;;
     tsan) which=(-LE '^(parity|slow|tidy|e2e|sim)$') ;;
     fuzz) which=(-L '^fuzz$') ;;
   esac
@@ -66,7 +67,7 @@ run() {
 }
 
 builds=("$@")
-if ((${#builds[@]} == 0)); then builds=(release asan tsan fuzz); fi
+if ((${#builds[@]} == 0)); then builds=(release asan asan-cluster tsan fuzz); fi
 folders=()
 for preset in "${builds[@]}"; do
   printf '\n== %s\n' "$preset"
