@@ -15,7 +15,7 @@
 namespace ratchet::sim {
 namespace {
 
-constexpr std::uint64_t kSeeds = 1000;
+constexpr std::uint64_t kSeeds = 5000;
 
 std::string first_violation(Options options) {
   for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {

@@ -11,7 +11,7 @@ namespace ratchet::sim {
 namespace {
 
 constexpr std::size_t kLinesAtOnce = 60;
-constexpr Millis kDrift{2500};  // the agent ends a lease early by its drift allowance
+constexpr Millis kClockError{500};  // of a lease, at the rates that clocks have here
 
 }  // namespace
 
@@ -93,8 +93,8 @@ void NodeModel::start_agent() {
   tick_at_ = Millis::max();
   sent_at_.clear();
   sync_call_ = 0;
-  lease_until_ = Millis{-1};
-  heard_at_ = world_.now;
+  lease_until_ = shortest_until_ = Millis{-1};
+  agent_since_ = world_.now;
   facts_.preflight = PreflightFacts{};
   agent::Start start;
   start.node_id = node_id;
@@ -206,6 +206,7 @@ void NodeModel::send(const agent::Action& action) {
   } else if (const auto* sync = std::get_if<agent::SendSync>(&action)) {
     agent::SendSync full = *sync;
     sync_call_ = sync->call;
+    sync_given_up_ = world_.now + sync->request.wait + sim_agent_settings().call_timeout;
     for (const auto& [key, attempt] : disk) {
       if (attempt.removed) continue;
       for (std::size_t i = core_->acked_seq(key), n = 0;
@@ -216,6 +217,7 @@ void NodeModel::send(const agent::Action& action) {
     }
     if (!world_.quiet && world_.random.chance(0.01)) forge(full.request);
     judge_reports(full.request);
+    if (!syncs_pass) return;
     post(sync->call,
          [this, &control, mine, m = std::move(full)] { control.on_sync(*this, mine, m); });
   }
@@ -252,8 +254,8 @@ void NodeModel::judge_reports(const SyncRequest& request) {
 void NodeModel::judge_cap(const agent::AttemptKey& key) {
   if (facts_.price == NodePrice::kOwned || !core_) return;
   const agent::AgentSettings settings = sim_agent_settings();
-  const Millis latest = std::max(heard_at_, lease_until_) + settings.hard_cap +
-                        settings.drain_deadline + Millis{12000};
+  const Millis latest = std::max(agent_since_, lease_until_) + settings.hard_cap +
+                        settings.drain_deadline + Millis{9500};
   if (world_.now <= std::max(latest, frozen_until_ + Millis{30000})) return;
   world_.fail("a rented node that hears nothing stops",
               name() + " still trains " + key.job_id.str() + " long after the hard cap");
@@ -310,9 +312,9 @@ void NodeModel::act(const agent::Action& action) {
 void NodeModel::judge_stop(const agent::AttemptKey& key, const char* how) {
   DiskAttempt& attempt = disk[key];
   if (!attempt.alive || attempt.may_stop) return;
-  const bool cap =
-      facts_.price != NodePrice::kOwned &&
-      world_.now + kDrift >= std::max(heard_at_, lease_until_) + sim_agent_settings().hard_cap;
+  const bool cap = facts_.price != NodePrice::kOwned &&
+                   world_.now + kClockError >=
+                       std::max(agent_since_, shortest_until_) + sim_agent_settings().hard_cap;
   attempt.may_stop = cap;  // for good: the node leaves
   if (cap) return;
   world_.fail("I8 silence stops nothing", name() + ": the trainer of " + key.job_id.str() +
@@ -353,7 +355,13 @@ void NodeModel::extend_lease(std::uint64_t call, Millis ttl, bool by_sync) {
   if (by_sync || world_.now < lease_until_) {
     lease_until_ = std::max(lease_until_, sent->second + ttl);
   }
-  heard_at_ = std::max(heard_at_, sent->second);
+  // As the agent counts it at the least: less its drift allowance, and with a clock a bit off.
+  const Millis shortest = sent->second + ttl - ttl / 100 - Millis{1000};
+  // An answer about as late as the agent gives up on it may not have counted.
+  const bool revives = by_sync && world_.now + kClockError < sync_given_up_;
+  if (revives || world_.now + kClockError < shortest_until_) {
+    shortest_until_ = std::max(shortest_until_, shortest);
+  }
   sent_at_.erase(sent);
 }
 

@@ -73,7 +73,8 @@ class NodeModel {
   bool link_up = true;    // agent to control
   bool link_down = true;  // control to agent
   bool store_reachable = true;
-  bool released = false;  // it gave itself back
+  bool syncs_pass = true;  // something on the way drops large requests
+  bool released = false;   // it gave itself back
 
  private:
   // Runs later on this machine, unless it was switched off meanwhile.
@@ -124,8 +125,10 @@ class NodeModel {
   // Truth about the authority lease, kept apart from the agent's own arithmetic.
   std::map<std::uint64_t, Millis> sent_at_;
   std::uint64_t sync_call_ = 0;
-  Millis lease_until_{-1};
-  Millis heard_at_{0};
+  Millis sync_given_up_{0};
+  Millis lease_until_{-1};     // the longest it can be
+  Millis shortest_until_{-1};  // the shortest
+  Millis agent_since_{0};
 };
 
 }  // namespace ratchet::sim

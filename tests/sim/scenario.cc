@@ -157,6 +157,8 @@ class Scenario {
         {"partition", &Scenario::partition},
         {"one-way partition", &Scenario::one_way},
         {"one-way partition", &Scenario::one_way},
+        {"rented node cut off", &Scenario::rented_cut_off},
+        {"large requests are lost", &Scenario::syncs_lost},
         {"store outage", &Scenario::store_outage},
         {"disk full", &Scenario::disk_full},
         {"reclaim notice", &Scenario::reclaim},
@@ -232,6 +234,17 @@ class Scenario {
   void one_way() {
     const bool up = world_.random.chance(0.5);
     cut(up, !up);
+  }
+  void rented_cut_off() {
+    NodeModel* node = rented_node();
+    if (node == nullptr) return;
+    node->link_up = node->link_down = false;
+    world_.after(Millis{150000}, [node] { node->link_up = node->link_down = true; });
+  }
+  void syncs_lost() {
+    NodeModel& node = any_node();
+    node.syncs_pass = false;
+    world_.after(for_a_while(), [&node] { node.syncs_pass = true; });
   }
   void store_outage() {
     NodeModel& node = any_node();
@@ -323,7 +336,7 @@ class Scenario {
     }
     for (std::size_t i = 0; i < world_.nodes.size(); ++i) {
       NodeModel& node = *world_.nodes[i];
-      node.link_up = node.link_down = node.store_reachable = true;
+      node.link_up = node.link_down = node.store_reachable = node.syncs_pass = true;
       if (node.intent.empty()) node.boot();
       node.set_disk(false);
       node.start_agent();

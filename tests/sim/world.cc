@@ -34,7 +34,7 @@ control::CoreSettings sim_core_settings() {
 
 agent::AgentSettings sim_agent_settings() {
   agent::AgentSettings s;
-  s.hard_cap = Millis{30000};
+  s.hard_cap = Millis{8000};
   s.drain_deadline = Millis{15000};
   s.end_upload_grace = Millis{12000};
   s.progress_gap = Millis{3000};
@@ -129,6 +129,7 @@ ModelJob& World::add_job() {
   job.total = random.between(8, 40);
   job.every = random.between(2, 6);
   job.step_time = random.between(Millis{300}, Millis{2500});
+  if (random.chance(0.1)) job.total = random.between(60, 120);
   for (std::int64_t number = 1; number <= 6; ++number) {
     if (!random.chance(0.25)) continue;
     const auto kinds = static_cast<std::int64_t>(TrainerFault::kCount);
