@@ -95,7 +95,7 @@ class ClusterTest(Folder):
         return attempts
 
     def assert_head_only_rises(self, events):
-        steps = [event["step"] for event in events
+        steps = [event["data"]["checkpoint_step"] for event in events
                  if event["type"] in ("checkpoint.committed", "checkpoint.adopted")]
         self.assertEqual(steps, sorted(steps))
 
