@@ -189,6 +189,7 @@ struct AgentCore::State {
   bool sync_is_push = false;
   Millis hello_at{0}, heartbeat_at{0}, sync_at{0}, notice_at{0}, sync_sent{0};
   std::int64_t call_failures = 0;
+  std::int64_t vain_hellos = 0;  // since the last sync that was answered
 
   std::set<std::string> notices_seen;
   std::optional<ReclaimNotice> notice;

@@ -82,6 +82,7 @@ void AgentCore::State::on_sync(const SyncAnswered& answer) {
   if (!is_answer_to(sync, answer.call) && is_on(Fence::kAnswerOrder)) return;
   const SyncResponse& response = answer.response;
   call_failures = 0;
+  vain_hellos = 0;
   sync_at = std::max(now, sync_sent + settings.push_gap / 4);
   renew(sent, response.contact_ttl, response.authority_ttl, true);
   boot_id = response.boot_id;
@@ -179,9 +180,11 @@ void AgentCore::State::on_call_failed(const CallFailed& failed) {
     again = now + settings.retry_last;
     tell("The control plane refused a message of this node: " + failed.message);
   }
-  if (failed.error == CallError::kNeedsHello) {
+  if (failed.error == CallError::kNeedsHello && greeted) {
     greeted = false;
-    if (hello.number == 0) hello_at = now;
+    // At once, unless the last hello helped nothing: then somebody else speaks for this node.
+    hello_at = vain_hellos == 0 ? now : now + backoff(vain_hellos);
+    ++vain_hellos;
   }
   if (was_hello) hello_at = again;
   if (was_sync) sync_at = again;

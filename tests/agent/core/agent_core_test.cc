@@ -313,6 +313,34 @@ TEST(AgentCoreTest, NeedsHelloIsAnsweredByAHello) {
   EXPECT_EQ(d.took<SendHello>().size(), 2U);
 }
 
+// Two agents on copies of one state folder take the node from each other.
+TEST(AgentCoreTest, HellosThatHelpNothingBecomeRare) {
+  Driver d;
+  d.start();
+  std::size_t answered = 0;
+  const Millis end = d.now + Millis{60000};
+  while (d.now < end && answered < 1000) {
+    if (d.took<SendHello>().size() > answered) {
+      ++answered;
+      d.hello();
+      d.give(CallFailed{d.took<SendSync>().back().call, CallError::kNeedsHello, "unknown"});
+    } else {
+      d.pass(Millis{10});
+    }
+  }
+  EXPECT_GE(answered, 8U);
+  EXPECT_LE(answered, 30U);
+  const std::size_t before = d.took<SendHello>().size();
+  d.pass(Millis{10000});
+  ASSERT_GT(d.took<SendHello>().size(), before);
+  d.hello();
+  d.answer(std::vector<DesiredAttempt>{});
+  d.pass(Millis{2000});
+  const std::size_t well = d.took<SendHello>().size();
+  d.give(CallFailed{d.took<SendSync>().back().call, CallError::kNeedsHello, "unknown"});
+  EXPECT_EQ(d.took<SendHello>().size(), well + 1);
+}
+
 TEST(AgentCoreTest, NewsReplacesAWaitingPollAfterAGap) {
   Driver d;
   d.start();
