@@ -205,17 +205,12 @@ asio::awaitable<void> Api::handle(net::Exchange& exchange) {
 void Api::keep_error(const Pass& pass, const std::string& message) {
   ErrorLogRow row;
   row.error_id = "err-" + pass.call.request_id + "-" + random_digits(4);
-  row.tenant = pass.call.who.tenant.empty() ? std::string(kDefaultTenant) : pass.call.who.tenant;
+  row.tenant = pass.call.who.tenant;
   row.error_type = "api";
-  row.error_code = "internal";
   row.message = message;
-  row.context_json = "{}";
   row.user = pass.call.who.name;
   row.severity = "error";
-  row.time = Service::now().wall;
-  Batch batch;
-  batch.writes.emplace_back(std::move(row));
-  context_.store.commit(std::move(batch), [](const Result<CommitInfo>& /*info*/) {});
+  context_.service.keep_fault(std::move(row));
 }
 
 asio::awaitable<std::optional<Answer>> Api::answer(net::Exchange& exchange, Pass& pass) {

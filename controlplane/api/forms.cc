@@ -135,6 +135,18 @@ json token_form(const TokenRow& row) {
           {"last_used_at_ms", time_form(row.last_used_at)}};
 }
 
+json fault_form(const ErrorLogRow& row) {
+  return {{"id", row.error_id},
+          {"type", row.error_type},
+          {"code", row.error_code},
+          {"message", row.message},
+          {"stack_trace", text_or_null(row.stack_trace)},
+          {"user", text_or_null(row.user)},
+          {"job_id", text_or_null(row.job_id.str())},
+          {"severity", row.severity},
+          {"at_ms", row.time.count()}};
+}
+
 json webhook_form(const WebhookRow& row) {
   return {{"id", row.id},
           {"url", row.url},

@@ -35,6 +35,7 @@ nlohmann::json node_form(const NodeView& view);
 nlohmann::json artifact_form(const ArtifactRow& row);
 nlohmann::json artifact_form(const ArtifactStatus& status);
 nlohmann::json token_form(const TokenRow& row);
+nlohmann::json fault_form(const ErrorLogRow& row);
 nlohmann::json webhook_form(const WebhookRow& row);
 nlohmann::json delivery_form(const DeliveryRow& row);
 nlohmann::json store_health_form(const StoreHealth& health);

@@ -17,6 +17,7 @@ Answer list_settings(const Context& context, const Call& call);
 // tokens
 asio::awaitable<Answer> create_token(Context& context, const Call& call);
 Answer list_tokens(const Context& context, const Call& call);
+Answer list_errors(const Context& context, const Call& call);
 asio::awaitable<Answer> revoke_token(Context& context, const Call& call);
 
 // nodes

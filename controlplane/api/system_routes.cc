@@ -117,6 +117,22 @@ asio::awaitable<Answer> show_metrics(Context& context, const Call& /*call*/) {
   co_return plain(context.metrics.text(context, stored), "text/plain; version=0.0.4");
 }
 
+Answer list_errors(const Context& context, const Call& call) {
+  const auto args = page_query(call);
+  if (!args) return problem(ApiErrorCode::kInvalidRequest, args.error().message);
+  const auto page =
+      context.store.accounts().error_logs(call.who.tenant, {args->limit, args->cursor});
+  if (!page && page.error().code == Code::kInvalidArgument) {
+    return problem(ApiErrorCode::kInvalidCursor);
+  }
+  if (!page) return problem_of(page.error());
+  auto items = json::array();
+  for (const auto& row : page->items) items.push_back(fault_form(row));
+  return Reply{.status = 200,
+               .body = to_text(list_form(std::move(items), page->next_cursor)),
+               .headers = {}};
+}
+
 Answer show_openapi(const Context& context, const Call& /*call*/) {
   return Reply{.status = 200, .body = context.openapi, .headers = {}};
 }

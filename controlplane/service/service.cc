@@ -11,6 +11,7 @@
 #include "controlplane/service/inputs.h"
 #include "controlplane/service/log.h"
 #include "controlplane/service/secrets.h"
+#include "proto/api_error.h"
 
 namespace ratchet::control {
 
@@ -117,6 +118,25 @@ void Service::fail(std::int64_t chain, const Error& error) {
   for (auto& [id, signal] : node_signals_) signal->notify();
 }
 
+void Service::keep_fault(ErrorLogRow row) {
+  if (row.error_id.empty()) row.error_id = new_id("err");
+  if (row.tenant.empty()) row.tenant = std::string(kDefaultTenant);
+  row.error_code = to_word(ApiErrorCode::kInternal);
+  row.context_json = "{}";
+  row.time = now().wall;
+  Batch batch;
+  batch.writes.emplace_back(std::move(row));
+  parts_.store.commit(std::move(batch), [](const Result<CommitInfo>& /*info*/) {});
+}
+
+void Service::keep_fault(std::string type, std::string severity, std::string message) {
+  ErrorLogRow row;
+  row.error_type = std::move(type);
+  row.severity = std::move(severity);
+  row.message = std::move(message);
+  keep_fault(std::move(row));
+}
+
 asio::awaitable<Result<CommitInfo>> Service::commit(Batch batch) {
   auto start = [this](auto handler, Batch work) {
     auto executor = asio::prefer(asio::get_associated_executor(handler),
@@ -149,6 +169,8 @@ asio::awaitable<Result<Applied>> Service::apply(Input input, Augment augment) {
       reload_at_ = steady_clock::now() + kReloadPause;
       co_return last_failure_;
     }
+    log_line(LogLevel::kWarning, "store_recovered", {{"message", last_failure_.message}});
+    keep_fault("store", "error", last_failure_.message);
   }
   Applied applied;
   const Now time = now();
@@ -313,12 +335,13 @@ void Service::stop() {
 }
 
 void Service::spawn(asio::awaitable<void> work) {
-  asio::co_spawn(parts_.io, std::move(work), [](std::exception_ptr failure) {
+  asio::co_spawn(parts_.io, std::move(work), [this](std::exception_ptr failure) {
     if (!failure) return;
     try {
       std::rethrow_exception(failure);
     } catch (const std::exception& error) {
       log_line(LogLevel::kCritical, "internal_error", {{"message", error.what()}});
+      keep_fault("service", "critical", error.what());
     }
   });
 }
@@ -434,7 +457,11 @@ asio::awaitable<void> Service::check_inputs() {
       }
       Input input = std::move(ready);
       const auto applied = co_await apply(std::move(input));
-      if (!applied) log_line(LogLevel::kWarning, "inputs_ready_failed", {{"job_id", id.str()}});
+      if (applied) continue;
+      // The job would wait for ever: nobody else says again that its inputs are there.
+      log_line(LogLevel::kWarning, "inputs_ready_failed", {{"job_id", id.str()}});
+      check_again_ = true;
+      co_await sleep_for(parts_.io.get_executor(), kTellPause);
     }
   }
   checking_inputs_ = false;

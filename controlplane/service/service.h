@@ -83,6 +83,9 @@ class Service {
   asio::awaitable<Result<Applied>> apply(Input input, Augment augment = {});
   // A batch that the core knows nothing of.
   asio::awaitable<Result<CommitInfo>> commit(Batch batch);
+  // Keeps a fault of the control plane itself beyond its log (ERR-04), if the store can. Id, tenant
+  // and time are filled in where they are empty.
+  void keep_fault(ErrorLogRow row);
 
   // What this node is to do, once it is durable.
   asio::awaitable<Result<SyncResponse>> desired(std::string node_id);
@@ -122,6 +125,7 @@ class Service {
   explicit Service(Parts parts);
   Status reload();
   void fail(std::int64_t chain, const Error& error);
+  void keep_fault(std::string type, std::string severity, std::string message);
   void take(const LoadedRows& rows);
   void note(const Batch& batch);
   void after_commit(const Applied& applied);

@@ -4,6 +4,7 @@ class. Every route with its main statuses, what keeps tenants apart, and what su
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -57,7 +58,7 @@ class System(OneServer):
     def test_scopes_reach_what_they_should(self):
         user, join = self.control.new_token("user"), self.control.new_token("join")
         self.assertEqual(self.call("GET", "/v1/jobs", token=user).status, 200)
-        for path in ("/v1/tokens", "/v1/settings"):
+        for path in ("/v1/tokens", "/v1/settings", "/v1/errors"):
             self.assertEqual(self.call("GET", path, token=user).code, "forbidden")
         self.assertEqual(self.call("GET", "/v1/jobs", token=join).code, "forbidden")
         self.assertEqual(self.call("POST", "/v1/agent/sync", {}, token=self.control.token).code,
@@ -123,6 +124,22 @@ class System(OneServer):
         self.assertEqual(self.call("DELETE", f"/v1/tokens/{made['id']}").status, 204)
         self.assertEqual(self.call("GET", "/v1/jobs", token=made["token"]).code, "unauthenticated")
         self.assertEqual(self.call("POST", "/v1/tokens", {"scope": "god"}).code, "invalid_request")
+
+    def test_faults_are_listed_for_administrators(self):
+        self.assertEqual(self.call("GET", "/v1/errors").json()["items"], [])
+        store = sqlite3.connect(os.path.join(self.control.state, "ratchet.db"), timeout=20)
+        with store:
+            for number, tenant in ((1, "default"), (2, "default"), (3, "other")):
+                store.execute("INSERT INTO error_logs VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                              (f"err-{number}", tenant, "api", "internal", f"fault {number}", "", "{}",
+                               "ana", "", "error", 1000 + number))  # fmt: skip
+        store.close()
+        first = self.call("GET", "/v1/errors?limit=1").json()
+        self.assertEqual([item["message"] for item in first["items"]], ["fault 2"])
+        rest = self.call("GET", "/v1/errors?cursor=" + first["next_cursor"]).json()
+        self.assertEqual([item["id"] for item in rest["items"]], ["err-1"])
+        self.assertIsNone(rest["items"][0]["job_id"])
+        self.assertEqual(self.call("GET", "/v1/errors?cursor=zzz").code, "invalid_cursor")
 
     def test_tokens_are_not_stored_in_clear(self):
         made = self.control.new_token("user")
