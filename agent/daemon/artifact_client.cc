@@ -14,7 +14,6 @@
 #include "proto/api_error.h"
 #include "proto/document.h"
 #include "proto/ids.h"
-#include "proto/net/retry.h"
 
 namespace ratchet::agent {
 namespace {
@@ -118,6 +117,33 @@ Status finish_file(const fs::path& path, const ArtifactFile& file) {
   return ok();
 }
 
+// An answer that is none comes from something that stands in the way, and perhaps not for long.
+Error later(Error error) {
+  if (error.code == Code::kCorrupt || error.code == Code::kInvalidArgument) {
+    error.code = Code::kUnavailable;
+  }
+  return error;
+}
+
+// A later try announces the artifact again.
+Error upload_error(std::string_view what, const net::ClientResponse& answer) {
+  Error error = answer_error(what, answer.status, answer.body);
+  if (error.code == Code::kNotFound) error.code = Code::kUnavailable;
+  return error;
+}
+
+bool is_digest_mismatch(std::string_view body) {
+  const auto error = decode_api_error(body);
+  return error && error->code == to_word(ApiErrorCode::kDigestMismatch);
+}
+
+// Other bytes arrived than were announced: changed on the way, or changed here?
+Error whose_fault(const fs::path& path, const ArtifactFile& file, Error told) {
+  const auto digest = sha256_file(path);
+  told.code = digest && *digest == file.sha256 ? Code::kUnavailable : Code::kCorrupt;
+  return told;
+}
+
 }  // namespace
 
 bool is_safe_relative(std::string_view path) {
@@ -166,8 +192,8 @@ Result<Artifact> decode_artifact(std::string_view text) {
 
 Error answer_error(std::string_view what, int status, std::string_view body) {
   const auto error = decode_api_error(body);
-  const bool transient =
-      error ? error->error_class == ErrorClass::kTransient : net::is_transient_status(status);
+  // What is not in the control plane's form does not come from it.
+  const bool transient = !error || error->error_class == ErrorClass::kTransient;
   // A wrong offset is settled by asking for the right one.
   const Code code = transient || status == 409       ? Code::kUnavailable
                     : status == 404                  ? Code::kNotFound
@@ -192,7 +218,7 @@ asio::awaitable<Result<Uploaded>> ArtifactClient::upload(UploadArgs args) {
   create.cancel = args.cancel;
   create.max_response_bytes = kMaxAnswer;
   const auto answer = co_await http_.send(std::move(create));
-  if (!answer) co_return answer.error();
+  if (!answer) co_return later(answer.error());
   if (answer->status >= 300) {
     co_return answer_error("Cannot announce an upload", answer->status, answer->body);
   }
@@ -212,9 +238,14 @@ asio::awaitable<Result<Uploaded>> ArtifactClient::upload(UploadArgs args) {
   seal.total_timeout = kPieceTimeout;
   seal.max_response_bytes = kMaxAnswer;
   const auto sealed = co_await http_.send(std::move(seal));
-  if (!sealed) co_return sealed.error();
+  if (!sealed) co_return later(sealed.error());
   if (sealed->status >= 300) {
-    co_return answer_error("Cannot finish an upload", sealed->status, sealed->body);
+    co_return upload_error("Cannot finish an upload", *sealed);
+  }
+  // Who answers "all right" without saying this is not the control plane.
+  const auto now = decode_artifact(sealed->body);
+  if (!now || now->id != done.artifact_id || !now->sealed) {
+    co_return Error{Code::kUnavailable, "The control plane did not say that the upload is whole."};
   }
   co_return done;
 }
@@ -226,7 +257,7 @@ asio::awaitable<Result<std::int64_t>> ArtifactClient::received(std::string targe
   head.target = std::move(target);
   head.cancel = cancel;
   const auto answer = co_await http_.send(std::move(head));
-  if (!answer) co_return answer.error();
+  if (!answer) co_return later(answer.error());
   const std::string_view text = answer->headers.get("Upload-Offset");
   std::int64_t offset = -1;
   std::from_chars(text.data(), text.data() + text.size(), offset);
@@ -268,8 +299,12 @@ asio::awaitable<Result<std::int64_t>> ArtifactClient::put_file(std::string id, A
       put_once = true;
       continue;
     }
-    last = answer ? answer_error("Cannot upload '" + file.path + "'", answer->status, answer->body)
-                  : answer.error();
+    last =
+        answer ? upload_error("Cannot upload '" + file.path + "'", *answer) : later(answer.error());
+    if (answer && is_digest_mismatch(answer->body)) {
+      const auto look = [path, file, last] { return whose_fault(path, file, last); };
+      last = co_await off_loop(pool_, look);
+    }
     if (last.code != Code::kUnavailable || (cancel != nullptr && cancel->cancelled())) {
       co_return last;
     }
@@ -289,13 +324,14 @@ asio::awaitable<Result<Artifact>> ArtifactClient::describe(std::string id,
   get.cancel = cancel;
   get.max_response_bytes = kMaxAnswer;
   const auto answer = co_await http_.send(std::move(get));
-  if (!answer) co_return answer.error();
+  if (!answer) co_return later(answer.error());
   if (answer->status != 200) {
     co_return answer_error("Cannot fetch the artifact '" + id + "'", answer->status, answer->body);
   }
   auto artifact = decode_artifact(answer->body);
-  if (artifact && artifact->id != id) {
-    co_return Error{Code::kCorrupt,
+  if (!artifact) co_return later(artifact.error());
+  if (artifact->id != id) {
+    co_return Error{Code::kUnavailable,
                     "The control plane answered about another artifact than '" + id + "'."};
   }
   co_return artifact;
@@ -365,6 +401,7 @@ asio::awaitable<Status> ArtifactClient::get_file(std::string id, ArtifactFile fi
     if (checked || checked.error().code != Code::kUnavailable) co_return checked;
     last = checked.error();
   }
+  if (last.code == Code::kCorrupt) last.code = Code::kUnavailable;
   co_return last;
 }
 

@@ -25,8 +25,10 @@ Input answered(std::uint64_t number, Result<Response> decoded) {
 
 CallError error_of(int status, std::string_view body) {
   const auto error = decode_api_error(body);
-  if (error && error->code == to_word(ApiErrorCode::kNeedsHello)) return CallError::kNeedsHello;
-  return net::is_transient_status(status) ? CallError::kUnreachable : CallError::kRefused;
+  // What is not in the control plane's form does not come from it.
+  if (!error || net::is_transient_status(status)) return CallError::kUnreachable;
+  return error->code == to_word(ApiErrorCode::kNeedsHello) ? CallError::kNeedsHello
+                                                           : CallError::kRefused;
 }
 
 }  // namespace
