@@ -353,7 +353,9 @@ void AgentCore::State::leave_when_done() {
     const Attempt& attempt = entry.second;
     return !attempt.ended() || !attempt.notes.end_acked || !attempt.uploading.empty();
   });
-  if (untold && now < leave_by) return;
+  // Without authority nothing can be uploaded, and nobody will listen: a rented node only costs.
+  const bool unheard = *leaving == LeaveWhy::kReleased && !authority();
+  if (untold && now < leave_by && !unheard) return;
   left = true;
   act(Leave{*leaving, leaving_message});
 }

@@ -144,6 +144,20 @@ class DaemonTest : public ::testing::Test {
     return false;
   }
 
+  // Of the checkpoints that the agent keeps for their upload; -1: none.
+  std::int64_t newest_sealed_step() {
+    std::int64_t newest = -1;
+    std::error_code failed;
+    for (fs::recursive_directory_iterator entry(state() / "sealed", failed);
+         !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
+      if (entry->path().filename() != "step") continue;
+      if (const auto text = agent::read_file(entry->path(), 64)) {
+        newest = std::max<std::int64_t>(newest, std::stoll(*text));
+      }
+    }
+    return newest;
+  }
+
   bool wait_for_end(const std::string& key) {
     return control_.wait_for([&](const Seen& seen) {
       const auto report = seen.reports.find(key);
@@ -373,6 +387,24 @@ TEST_F(DaemonTest, ANodeThatIsReleasedRunsItsCommand) {
   control_.want_node(NodeWant::kRelease);
   EXPECT_EQ(agent.wait(), 0);
   EXPECT_TRUE(fs::exists(mark));
+}
+
+// The dead man's switch: a rented node that nobody commands any more must not cost for ever.
+TEST_F(DaemonTest, ARentedNodeWithoutAuthoritySavesAndGivesItselfBack) {
+  control_.authority_ms = 2000;
+  const fs::path mark = folder_.path() / "released";
+  Agent agent(
+      control_.url(), state(),
+      {"--price", "spot", "--hard-cap-s", "1", "--release-command", "touch " + mark.string()});
+  control_.desire({attempt("job-m", 1, 5000, "step_ms=10")});
+  ASSERT_TRUE(wait_for_step("job-m/1", 20));
+  control_.silent = true;
+  EXPECT_EQ(agent.wait(), 0);
+  EXPECT_TRUE(fs::exists(mark));
+  ASSERT_EQ(processes().size(), 1U);
+  EXPECT_FALSE(agent::is_alive(processes()[0].identity));
+  // What it trained last is on the disk, if the machine comes back.
+  EXPECT_GE(newest_sealed_step(), control_.seen().reports.at("job-m/1").step);
 }
 
 TEST_F(DaemonTest, ASecondAgentOnTheSameFolderIsRefused) {
