@@ -2,15 +2,19 @@
 
 RUST_NEEDED=85 # 1.85: edition 2024, which the locked crates use.
 
+RUST_MARK='# Written by deploy/setup.sh.'
+
 # rust_minor CARGO: N of `cargo 1.N.x`, or nothing.
 rust_minor() { { "$1" --version 2>/dev/null || true; } | sed -nE 's/^cargo 1\.([0-9]+)\..*/\1/p'; }
 
-# good_cargo: path of the newest cargo that is new enough and has its rustc beside it.
+# good_cargo: path of the newest cargo that is new enough and has its rustc beside it. One that
+# find_rust wrote may be on PATH too: it would call itself for ever.
 good_cargo() {
   local candidate minor
-  for candidate in "$(command -v cargo || true)" "$HOME/.cargo/bin/cargo" $(
+  for candidate in $(type -aP cargo || true) "$HOME/.cargo/bin/cargo" $(
     compgen -G '/usr/bin/cargo-1.*' | sort -Vr || true
   ); do
+    if grep -qs "$RUST_MARK" "$candidate"; then continue; fi
     if [[ ! -x $candidate || ! -x ${candidate/%cargo/rustc} ]] &&
       [[ ! -x ${candidate/cargo-/rustc-} ]]; then continue; fi
     minor=$(rust_minor "$candidate") || true
@@ -57,7 +61,7 @@ find_rust() {
   rm -f "$TOOLCHAIN/bin/cargo"
   cat >"$TOOLCHAIN/bin/cargo" <<END
 #!/bin/sh
-# Written by deploy/setup.sh.
+$RUST_MARK
 export RUSTC='$rustc'
 exec '$cargo' $config"\$@"
 END
