@@ -1,7 +1,5 @@
 #include "agent/daemon/trainer_control.h"
 
-#include <sys/un.h>
-
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
@@ -12,6 +10,8 @@
 #include <boost/asio/write.hpp>
 #include <memory>
 #include <string>
+
+#include "proto/socket_path.h"
 
 namespace ratchet::agent {
 namespace {
@@ -26,15 +26,8 @@ asio::awaitable<Result<ControlResponse>> ask_trainer(std::filesystem::path path,
                                                      ControlRequest request,
                                                      std::chrono::milliseconds timeout) {
   const auto executor = co_await asio::this_coro::executor;
-  if (path.native().size() >= sizeof(sockaddr_un::sun_path)) {
-    // The kernel's limit; seen from the working folder the path may be short enough.
-    path = std::filesystem::relative(path);
-    if (path.native().size() >= sizeof(sockaddr_un::sun_path)) {
-      co_return Error{Code::kInvalidArgument, "The path '" + path.string() +
-                                                  "' is too long for a socket. Use a state folder "
-                                                  "with a shorter path."};
-    }
-  }
+  const auto name = SocketPath::open(path);
+  if (!name) co_return name.error();
   const auto socket = std::make_shared<Socket>(executor);
   asio::steady_timer timer(executor);
   timer.expires_after(timeout);
@@ -43,7 +36,7 @@ asio::awaitable<Result<ControlResponse>> ask_trainer(std::filesystem::path path,
     if (!error) socket->close(ignored);
   });
   const Error silent{Code::kUnavailable, "The trainer did not answer on '" + path.string() + "'."};
-  const asio::local::stream_protocol::endpoint endpoint(path.string());
+  const asio::local::stream_protocol::endpoint endpoint(name->name());
   auto [connect_error] = co_await socket->async_connect(endpoint, kTuple);
   if (connect_error) {
     co_return Error{Code::kNotFound, "No trainer listens on '" + path.string() + "'."};

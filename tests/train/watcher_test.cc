@@ -14,6 +14,8 @@
 #include <string>
 #include <thread>
 
+#include "proto/socket_path.h"
+
 namespace ratchet::trainer {
 namespace {
 
@@ -23,9 +25,13 @@ std::filesystem::path fresh_dir() {
 }
 
 std::string ask(const std::filesystem::path& socket_path, const std::string& text) {
+  const auto path = SocketPath::open(socket_path);
+  if (!path) {
+    return path.error().message;
+  }
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  std::strncpy(address.sun_path, socket_path.c_str(), sizeof(address.sun_path) - 1);
+  std::strncpy(address.sun_path, path->name().c_str(), sizeof(address.sun_path) - 1);
   const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
   if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
     return "no connection: " + std::string(std::strerror(errno));
@@ -55,6 +61,20 @@ TEST(Watcher, AnswersOneLineWithOneLine) {
   struct stat info{};
   ASSERT_EQ(::stat(options.socket_path.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777U, 0600U);
+  watcher.value().reset();
+  EXPECT_FALSE(std::filesystem::exists(options.socket_path));
+  std::filesystem::remove_all(dir);
+}
+
+TEST(Watcher, ListensHoweverLongItsPathIs) {
+  const auto dir = fresh_dir();
+  const auto deep = dir / std::string(200, 'a') / std::string(200, 'b');
+  std::filesystem::create_directories(deep);
+  Watcher::Options options;
+  options.socket_path = deep / "control.sock";
+  auto watcher = Watcher::start(options, echo());
+  ASSERT_TRUE(watcher);
+  EXPECT_EQ(ask(options.socket_path, "status\n"), "heard status\n");
   watcher.value().reset();
   EXPECT_FALSE(std::filesystem::exists(options.socket_path));
   std::filesystem::remove_all(dir);

@@ -16,6 +16,8 @@
 #include <cstring>
 #include <utility>
 
+#include "proto/socket_path.h"
+
 namespace ratchet::trainer {
 namespace {
 
@@ -86,15 +88,14 @@ Status Watcher::open() {
   if (options_.socket_path.empty()) {
     return ok();
   }
+  const auto path = SocketPath::open(options_.socket_path);
+  if (!path) {
+    return path.error();
+  }
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  const std::string path = options_.socket_path.string();
-  if (path.size() >= sizeof(address.sun_path)) {
-    // A path of this length cannot be bound at all; training matters more than the socket.
-    return ok();
-  }
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  ::unlink(path.c_str());
+  std::memcpy(address.sun_path, path->name().c_str(), path->name().size() + 1);
+  ::unlink(options_.socket_path.c_str());
   listen_fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const mode_t before = ::umask(0177);
   const bool bound =
@@ -103,7 +104,7 @@ Status Watcher::open() {
       ::listen(listen_fd_, 8) == 0;
   ::umask(before);
   if (!bound) {
-    return os_error("Cannot open the control socket '" + path + "'");
+    return os_error("Cannot open the control socket '" + options_.socket_path.string() + "'");
   }
   return ok();
 }

@@ -6,6 +6,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/read_until.hpp>
+#include <boost/asio/use_future.hpp>
+#include <boost/asio/write.hpp>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -23,7 +29,9 @@
 #include "agent/daemon/node_facts.h"
 #include "agent/daemon/process.h"
 #include "agent/daemon/state_folder.h"
+#include "agent/daemon/trainer_control.h"
 #include "agent/daemon/trainer_log.h"
+#include "proto/socket_path.h"
 #include "tests/support/files.h"
 
 namespace ratchet::agent {
@@ -365,6 +373,36 @@ TEST(TrainerLog, OldPartsGoAndOffsetsStay) {
 }
 
 // Recorded on a machine with cgroup v2 and its memory controller.
+TEST(TrainerControl, ReachesASocketHoweverLongItsPathIs) {
+  const TempFolder folder;
+  const fs::path deep = folder.path() / std::string(200, 'a');
+  fs::create_directories(deep);
+  namespace asio = boost::asio;
+  asio::io_context io;
+  const auto path = SocketPath::open(deep / "control.sock");
+  ASSERT_TRUE(path);
+  const asio::local::stream_protocol::endpoint endpoint(path->name());
+  asio::local::stream_protocol::acceptor trainer(io, endpoint);
+  ControlResponse told;
+  told.ok = true;
+  told.verb = ControlVerb::kStatus;
+  told.step = 17;
+  std::thread answering([&] {
+    auto peer = trainer.accept();
+    std::string request;
+    asio::read_until(peer, asio::dynamic_buffer(request), '\n');
+    asio::write(peer, asio::buffer(encode_control_response(told) + "\n"));
+  });
+  auto asked = asio::co_spawn(
+      io, ask_trainer(deep / "control.sock", ControlRequest{}, std::chrono::seconds(10)),
+      asio::use_future);
+  io.run();
+  answering.join();
+  const auto answer = asked.get();
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->step, 17);
+}
+
 TEST(Cgroup, MemoryEventsAreReadFromARecordedTree) {
   const TempFolder folder;
   const fs::path group = folder.path() / "agent.slice";
