@@ -18,15 +18,13 @@ using std::chrono::steady_clock;
 
 constexpr std::size_t kMaxIdempotencyKey = 255;
 
-std::vector<std::string_view> segments_of(std::string_view path) {
-  std::vector<std::string_view> out;
-  while (!path.empty()) {
-    path.remove_prefix(1);  // its slash
-    const auto end = std::min(path.find('/'), path.size());
-    out.push_back(path.substr(0, end));
-    path.remove_prefix(end);
-  }
-  return out;
+// Takes the first part of a path, without its slash, from `rest`.
+std::string_view take_segment(std::string_view& rest) {
+  rest.remove_prefix(1);
+  const auto end = std::min(rest.find('/'), rest.size());
+  const auto segment = rest.substr(0, end);
+  rest.remove_prefix(end);
+  return segment;
 }
 
 bool is_parameter(std::string_view segment) { return segment.starts_with('{'); }
@@ -36,26 +34,24 @@ std::string_view parameter_name(std::string_view segment) {
 }
 
 // {path} takes the rest, whatever its slashes.
-bool fits(const std::vector<std::string_view>& pattern, const std::vector<std::string_view>& path,
+bool fits(std::string_view pattern, std::string_view path,
           std::map<std::string, std::string, std::less<>>& parameters) {
-  const bool rest = !pattern.empty() && pattern.back() == "{path}";
-  if (rest ? path.size() < pattern.size() : path.size() != pattern.size()) return false;
-  for (std::size_t i = 0; i < pattern.size(); ++i) {
-    if (!is_parameter(pattern[i])) {
-      if (pattern[i] != path[i]) return false;
+  while (!pattern.empty() && !path.empty()) {
+    const bool all = pattern == "/{path}";
+    const auto wanted = take_segment(pattern);
+    const auto rest = path.substr(1);
+    const auto given = take_segment(path);
+    if (!is_parameter(wanted)) {
+      if (wanted != given) return false;
       continue;
     }
+    const auto raw = all ? rest : given;
     std::string value;
-    std::string_view raw = path[i];
-    if (rest && i + 1 == pattern.size()) {
-      raw = std::string_view(
-          path[i].data(),
-          static_cast<std::size_t>(path.back().data() + path.back().size() - path[i].data()));
-    }
     if (raw.empty() || !net::url_unescape(raw, value)) return false;
-    parameters[std::string(parameter_name(pattern[i]))] = value;
+    parameters[std::string(parameter_name(wanted))] = value;
+    if (all) path = {};
   }
-  return true;
+  return pattern.empty() && path.empty();
 }
 
 std::string request_id_of(const net::Request& request) {
@@ -94,10 +90,9 @@ struct Api::Pass {
 
 Matched match_route(std::span<const Route> routes, net::Method method, std::string_view raw_path) {
   Matched out;
-  const auto path = segments_of(raw_path);
   for (const auto& route : routes) {
     std::map<std::string, std::string, std::less<>> parameters;
-    if (!fits(segments_of(route.path), path, parameters)) continue;
+    if (!fits(route.path, raw_path, parameters)) continue;
     if (route.method == method) {
       out.route = &route;
       out.parameters = std::move(parameters);
@@ -188,8 +183,10 @@ asio::awaitable<void> Api::handle(net::Exchange& exchange) {
   if (status == 500) keep_error(pass, message);
   // Heartbeats and polls are most of all requests and say nothing when they succeed.
   const bool usual = status < 400 && pass.call.who.access == Access::kAgent;
-  log_line(status >= 500 ? LogLevel::kError : (usual ? LogLevel::kDebug : LogLevel::kInfo),
-           "request",
+  const auto level =
+      status >= 500 ? LogLevel::kError : (usual ? LogLevel::kDebug : LogLevel::kInfo);
+  if (!is_logged(level)) co_return;
+  log_line(level, "request",
            {{"request_id", pass.call.request_id},
             {"method", std::string(net::method_name(pass.call.request->method))},
             {"path", pass.call.request->path},

@@ -36,13 +36,17 @@ bool needs_gpu(const Requirements& needs) {
 }
 
 // Jobs with equal wishes fit equally: when one does not, the others need not be tried.
-using Wish = std::tuple<std::string, DeviceKind, std::int64_t, std::string, Bytes, PriceClass, bool,
-                        std::vector<std::string>>;
-Wish wish_of(const JobAsk& ask) {
-  const Requirements& needs = ask.job->needs;
-  return {ask.job->tenant,  needs.kind,  needs.count,   needs.gpu_type,
-          needs.gpu_memory, needs.price, ask.any_price, ask.job->avoid_nodes};
-}
+struct Wish {
+  const JobAsk* ask;
+
+  // Borrowed, not copied: with thousands of jobs in the queue the copies would be the cost.
+  [[nodiscard]] auto parts() const {
+    const JobRow& job = *ask->job;
+    return std::tie(job.tenant, job.needs.kind, job.needs.count, job.needs.gpu_type,
+                    job.needs.gpu_memory, job.needs.price, ask->any_price, job.avoid_nodes);
+  }
+  bool operator<(const Wish& other) const { return parts() < other.parts(); }
+};
 
 bool is_avoided(const JobRow& job, const NodeRow& node) {
   return std::ranges::find(job.avoid_nodes, node.id) != job.avoid_nodes.end();
@@ -54,12 +58,17 @@ struct Choice {
 };
 
 // Lower is better: a GPU for whom it suits, no GPU wasted, owned nodes, idle nodes, tight fits.
-auto rank_of(const Requirements& needs, const NodeOffer& offer, std::int64_t slots) {
+using Rank = std::tuple<bool, bool, bool, double, std::int64_t, std::string_view>;
+Rank rank_of(const Requirements& needs, const NodeOffer& offer, std::int64_t slots) {
   const NodeFacts& facts = offer.node->facts;
   const bool gpu = !facts.gpus.empty();
   const bool mismatch = needs.kind == DeviceKind::kCpu ? gpu : !gpu;
-  return std::tuple(mismatch, !offer.idle, facts.price != NodePrice::kOwned, facts.usd_per_hour,
-                    offer.free_slots - slots, offer.node->id);
+  return {mismatch,
+          !offer.idle,
+          facts.price != NodePrice::kOwned,
+          facts.usd_per_hour,
+          offer.free_slots - slots,
+          offer.node->id};
 }
 
 std::optional<Choice> choose(const JobAsk& ask, std::span<const NodeOffer> nodes,
@@ -114,7 +123,7 @@ bool could_offer(const Requirements& needs, const Requirements& offers) {
 }
 
 bool goes_before(const JobRow& a, const JobRow& b) {
-  return std::tuple(-a.priority, a.created_at, a.id) < std::tuple(-b.priority, b.created_at, b.id);
+  return std::tie(b.priority, a.created_at, a.id) < std::tie(a.priority, b.created_at, b.id);
 }
 
 std::vector<Assignment> schedule(std::span<const JobAsk> asks, std::span<const NodeOffer> nodes,
@@ -122,8 +131,10 @@ std::vector<Assignment> schedule(std::span<const JobAsk> asks, std::span<const N
   std::vector<Assignment> out;
   std::vector<std::size_t> order(asks.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::sort(
-      order, [&](std::size_t a, std::size_t b) { return goes_before(*asks[a].job, *asks[b].job); });
+  const auto before = [&](std::size_t a, std::size_t b) {
+    return goes_before(*asks[a].job, *asks[b].job);
+  };
+  if (!std::ranges::is_sorted(order, before)) std::ranges::sort(order, before);
   std::vector<std::int64_t> free;
   for (const NodeOffer& offer : nodes) free.push_back(offer.free_slots);
   std::vector<char> touched(nodes.size(), 0);
@@ -134,11 +145,11 @@ std::vector<Assignment> schedule(std::span<const JobAsk> asks, std::span<const N
   for (const std::size_t index : order) {
     if (free_in_all <= 0) break;
     const JobAsk& ask = asks[index];
-    Wish wish = wish_of(ask);
+    const Wish wish{&ask};
     if (hopeless.contains(wish)) continue;
     const auto choice = choose(ask, nodes, free, touched);
     if (!choice) {
-      hopeless.insert(std::move(wish));
+      hopeless.insert(wish);
       continue;
     }
     std::int64_t& used = held.held[ask.job->tenant];

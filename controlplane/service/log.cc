@@ -47,8 +47,10 @@ void set_log_level(std::string_view least) {
   }
 }
 
+bool is_logged(LogLevel level) { return level >= least_level.load(); }
+
 void log_line(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
-  if (level < least_level.load()) return;
+  if (!is_logged(level)) return;
   const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::system_clock::now().time_since_epoch());
   std::string line = "{\"time_ms\":" + std::to_string(now.count()) + ",\"level\":\"" +

@@ -15,6 +15,9 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError, kCritical };
 // By its word; unknown ones change nothing.
 void set_log_level(std::string_view least);
 
+// Whether lines of that level are written: for callers whose fields are dear to make.
+bool is_logged(LogLevel level);
+
 using LogField = std::pair<std::string_view, std::string>;
 void log_line(LogLevel level, std::string_view event, std::initializer_list<LogField> fields);
 
