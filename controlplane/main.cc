@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <sstream>
 
 #include "controlplane/api/server.h"
@@ -47,6 +48,17 @@ int serve(const std::vector<SettingTexts>& layers) {
     if (error) return;
     asio::co_spawn(io, (*server)->stop(), [&io](const std::exception_ptr&) { io.stop(); });
   });
+  // Without TLS a hangup ends the program, as people at a terminal expect.
+  asio::signal_set hangup(io);
+  if ((*server)->has_tls()) hangup.add(SIGHUP);
+  std::function<void()> listen_for_hangup = [&] {
+    hangup.async_wait([&](const boost::system::error_code& error, int /*number*/) {
+      if (error) return;
+      (*server)->reload_tls();
+      listen_for_hangup();
+    });
+  };
+  if ((*server)->has_tls()) listen_for_hangup();
   const auto guard = asio::make_work_guard(io);
   io.run();
   return 0;

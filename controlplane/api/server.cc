@@ -333,6 +333,16 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(
 
 std::string ControlServer::url() const { return impl_->control_url; }
 
+bool ControlServer::has_tls() const { return !impl_->settings.tls_cert.empty(); }
+
+void ControlServer::reload_tls() {
+  if (const auto read = impl_->http->reload_tls(); !read) {
+    log_line(LogLevel::kError, "tls_reload_failed", {{"message", read.error().message}});
+  } else {
+    log_line(LogLevel::kInfo, "tls_reloaded", {{"certificate", impl_->settings.tls_cert}});
+  }
+}
+
 std::string ControlServer::admin_token_file() const {
   return (impl_->state / "admin.token").string();
 }

@@ -28,7 +28,10 @@ class ControlServer {
   ControlServer& operator=(const ControlServer&) = delete;
 
   [[nodiscard]] std::string url() const;
+  [[nodiscard]] bool has_tls() const;
   [[nodiscard]] std::string admin_token_file() const;
+  // SIGHUP: reads the TLS certificate and key again; what came of it is logged.
+  void reload_tls();
   // Answers what is under way, at most for a few seconds.
   boost::asio::awaitable<void> stop();
 

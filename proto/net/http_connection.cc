@@ -102,7 +102,8 @@ void Connection::sweep(SteadyTime now) {
 asio::awaitable<void> Connection::serve() {
   if (state_->tls) {
     set_deadline(steady_clock::now() + state_->options.header_timeout);
-    if (co_await stream_.accept_tls(*state_->tls) != IoFault::kNone) co_return;
+    const auto tls = state_->tls;  // reload_tls() may replace it meanwhile
+    if (co_await stream_.accept_tls(*tls) != IoFault::kNone) co_return;
   }
   while (!state_->stopping) {
     if (!co_await wait_for_request()) co_return;

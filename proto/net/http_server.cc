@@ -178,6 +178,15 @@ std::string HttpServer::url() const {
 
 ServerStats HttpServer::stats() const { return impl_->state->stats; }
 
+Status HttpServer::reload_tls() {
+  const auto& state = impl_->state;
+  if (!state->options.tls) return ok();
+  auto tls = TlsContext::server(*state->options.tls);
+  if (!tls) return tls.error();
+  state->tls = *std::move(tls);
+  return ok();
+}
+
 asio::awaitable<void> HttpServer::stop(Millis grace) {
   const std::shared_ptr<Impl> impl = impl_;
   impl->state->stopping = true;

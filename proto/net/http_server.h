@@ -126,6 +126,10 @@ class HttpServer {
   [[nodiscard]] std::string url() const;  // "http://127.0.0.1:7070"
   [[nodiscard]] ServerStats stats() const;
 
+  // Reads certificate and key again, for connections that begin from now on: they are replaced on
+  // disk long before they run out. On an error those in use stay. Nothing to do without TLS.
+  Status reload_tls();
+
   // Accepts no more, closes idle connections, waits for the others at most `grace`, then closes
   // them. Returns when no connection is left.
   asio::awaitable<void> stop(Millis grace);

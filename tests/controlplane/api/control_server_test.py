@@ -3,6 +3,7 @@ class. Every route with its main statuses, what keeps tenants apart, and what su
 
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -607,16 +608,21 @@ class Starting(unittest.TestCase):
 
     def test_tls(self):
         import ssl
+        import urllib.parse
         import urllib.request
 
         control = Control()
         self.addCleanup(control.close)
         os.makedirs(control.state)
         key, certificate = (os.path.join(control.folder, name) for name in ("key.pem", "cert.pem"))
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", certificate,
-                        "-days", "2", "-subj", "/CN=localhost", "-addext",
-                        "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)  # fmt: skip
+
+        def make_certificate():
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                            "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", certificate,
+                            "-days", "2", "-subj", "/CN=localhost", "-addext",
+                            "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)  # fmt: skip
+
+        make_certificate()
         control.flags += ["--tls-cert", certificate, "--tls-key", key]
         control.start()
         self.assertTrue(control.url.startswith("https://"))
@@ -624,6 +630,32 @@ class Starting(unittest.TestCase):
         with urllib.request.urlopen(control.url + "/healthz", context=trusted, timeout=20) as answer:
             self.assertEqual(answer.status, 200)
             self.assertIn("max-age", answer.headers["Strict-Transport-Security"])
+
+        def served():
+            return ssl.get_server_certificate(("127.0.0.1", urllib.parse.urlsplit(control.url).port))
+
+        def hang_up(event):
+            control.process.send_signal(signal.SIGHUP)
+            end = time.monotonic() + 20
+            while event not in control.log_text() and time.monotonic() < end:
+                time.sleep(0.05)
+            self.assertIn(event, control.log_text())
+
+        # A pair that does not fit changes nothing.
+        before = served()
+        with open(key, "rb") as file:
+            old_key = file.read()
+        make_certificate()
+        with open(key, "rb") as file:
+            new_key = file.read()
+        with open(key, "wb") as file:
+            file.write(old_key)
+        hang_up("tls_reload_failed")
+        self.assertEqual(served(), before)
+        with open(key, "wb") as file:
+            file.write(new_key)
+        hang_up("tls_reloaded")
+        self.assertNotEqual(served(), before)
 
 
 if __name__ == "__main__":
