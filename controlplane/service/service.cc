@@ -109,6 +109,7 @@ void Service::take(const LoadedRows& rows) {
 
 void Service::fail(std::int64_t chain, const Error& error) {
   last_failure_ = error;
+  unproven_ = true;
   if (chain != chain_ || !core_) return;
   log_line(LogLevel::kError, "store_commit_failed",
            {{"code", code_name(error.code)}, {"message", error.message}});
@@ -184,8 +185,9 @@ asio::awaitable<Result<Applied>> Service::apply(Input input, Augment augment) {
   batch.rows = applied.outcome.rows;
   batch.events = applied.outcome.events;
   if (augment) augment(applied.outcome, batch);
-  // An empty batch behind others still waits for them: what the caller saw may rest on them.
-  if (!is_empty(batch) || pending_ > 0) {
+  // An empty batch behind others still waits for them: what the caller saw may rest on them. After
+  // a failure it shows whether the store can write again.
+  if (!is_empty(batch) || pending_ > 0 || unproven_) {
     note(batch);
     ++pending_;
     const auto chain = chain_;
@@ -195,6 +197,7 @@ asio::awaitable<Result<Applied>> Service::apply(Input input, Augment augment) {
       fail(chain, info.error());
       co_return info.error();
     }
+    unproven_ = false;
     applied.info = *std::move(info);
   }
   after_commit(applied);

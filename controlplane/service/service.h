@@ -144,6 +144,7 @@ class Service {
   std::string boot_id_;
   std::optional<std::chrono::steady_clock::time_point> reload_at_;
   Error last_failure_;
+  bool unproven_ = false;     // no commit has succeeded since the last one that failed
   std::int64_t pending_ = 0;  // commits under way
   bool stopping_ = false;
   bool checking_inputs_ = false;

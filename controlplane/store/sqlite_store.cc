@@ -166,8 +166,8 @@ StoreHealth SqliteStore::health() const {
   health.busy_retries = figures.busy_retries;
   health.commit_ms_mean = figures.commit_ms_mean;
   health.commit_ms_max = figures.commit_ms_max;
-  if (figures.broken) {
-    health.message = figures.broken->message;
+  if (figures.broken || figures.trouble) {
+    health.message = (figures.broken ? figures.broken : figures.trouble)->message;
     return health;
   }
   const auto lease = parts_.pool->take(std::chrono::milliseconds(5));

@@ -36,8 +36,8 @@
 
 namespace ratchet::control {
 
-struct StoreHealth {  // HLT-06
-  bool ok = false;
+struct StoreHealth {    // HLT-06
+  bool ok = false;      // it reads, and the last transaction was committed
   std::string message;  // what is wrong and what to do; empty when ok
   std::int64_t schema_version = 0;
   Bytes database_size;

@@ -173,6 +173,8 @@ void WriteQueue::commit_group(std::vector<Item>& group) {
     const std::lock_guard lock(mutex_);
     figures_.busy_retries += retries;
     for (const auto& result : results) ++(result ? figures_.batches : figures_.failed);
+    figures_.trouble.reset();
+    if (!status) figures_.trouble = status.error();
     if (status) {
       ++figures_.transactions;
       note_time(took.count());

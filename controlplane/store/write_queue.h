@@ -34,7 +34,8 @@ class WriteQueue {
     std::int64_t busy_retries = 0;
     double commit_ms_mean = 0;
     double commit_ms_max = 0;
-    std::optional<Error> broken;  // no commit succeeds any more
+    std::optional<Error> broken;   // no commit succeeds any more
+    std::optional<Error> trouble;  // why the last transaction failed; none after one that did not
   };
 
   // `db`, `writer` belong to the queue's thread from now on.
