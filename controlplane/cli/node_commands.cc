@@ -61,7 +61,9 @@ Answer<int> nodes(Api& api, const Flags& flags) {
     if (liveness != "live" && silent > 0) {
       liveness += " " + format_duration(static_cast<double>(silent) / 1000);
     }
-    table.add({text_at(node, "id"), text_at(facts, "name"), liveness, text_at(node, "schedulable"),
+    std::string state = text_at(node, "schedulable");
+    if (flag_at(facts, "disk_full")) state += ", disk full";
+    table.add({text_at(node, "id"), text_at(facts, "name"), liveness, state,
                text_at(facts, "provider"), devices_of(facts), price_of(facts),
                std::to_string(integer_at(node, "free_slots")) + "/" +
                    std::to_string(integer_at(facts, "slots")),

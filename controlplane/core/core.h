@@ -134,6 +134,7 @@ class Core {
   void quarantine(LiveNode& node, const std::string& reason);
   void move_schedulable(LiveNode& node, NodeEvent event, const std::string& reason);
   void liveness_due(LiveNode& node);
+  void stall_jobs(const LiveNode& node, const std::string& reason);
   void authority_due(LiveNode& node);
   void release_if_drained(LiveNode& node);
   [[nodiscard]] bool proves_death(const LiveNode& node) const;

@@ -123,13 +123,16 @@ void Core::liveness_due(LiveNode& node) {
   save(node);
   emit_node(node, "node.silent",
             EventData().number("silent_s", static_cast<double>(silence.count()) / 1000.0));
+  stall_jobs(node, "node_silent");
+  if (!fences_.on(Fence::kAuthorityWait)) authority_due(node);
+}
+
+void Core::stall_jobs(const LiveNode& node, const std::string& reason) {
   for (const auto& [job_id, number] : node.attempts) {
     LiveJob* job = find_job(job_id);
     if (job == nullptr || job->current != number || job->lost) continue;
-    emit(*job, "job.stalled",
-         EventData().text("reason", "node_silent").text("node_id", node.row.id));
+    emit(*job, "job.stalled", EventData().text("reason", reason).text("node_id", node.row.id));
   }
-  if (!fences_.on(Fence::kAuthorityWait)) authority_due(node);
 }
 
 void Core::authority_due(LiveNode& node) {
@@ -164,6 +167,7 @@ void Core::take_facts(LiveNode& node, const NodeFacts& facts) {
   node.row.facts = facts;
   node.row.facts.provider = provider;  // of its first hello: death is judged by it
   if (room_before == facts.disk_full) capacity_changed_ = true;
+  if (room_before && facts.disk_full) stall_jobs(node, "disk_full");
   const PreflightFacts& preflight = facts.preflight;
   if (!preflight.done) return;
   if (preflight.passed) {

@@ -307,6 +307,18 @@ TEST(ControlCore, HangsAreStoppedAndChargedToTheJob) {
   EXPECT_EQ(world.job("j").ledger.ends.at(EndCause::kHang), 1);
 }
 
+TEST(ControlCore, AFullDiskOfTheNodeIsToldOnce) {
+  CoreHarness world;
+  start_job(world);
+  world.agents.at("a").facts.disk_full = true;
+  world.sync("a");
+  EXPECT_TRUE(world.told("job.stalled"));
+  const auto events = world.job("j").event_seq;
+  world.sync("a");
+  EXPECT_EQ(world.job("j").event_seq, events);
+  EXPECT_EQ(world.job("j").phase, JobPhase::kRunning);
+}
+
 TEST(ControlCore, ANoticeDrainsAtOnceAndAsksForTheReplacement) {
   CoreHarness world({}, {local(1)});
   NodeFacts facts = local_node();
