@@ -220,6 +220,23 @@ TEST(AsyncSaver, CommitNowReturnsWhatIsCommittedAlready) {
   EXPECT_EQ(loop.results().size(), 1U);
 }
 
+// As when a step is the best so far and due for a checkpoint too.
+TEST(AsyncSaver, AStateThatIsSavedIsNotSavedAgain) {
+  Loop loop;
+  loop.start();
+  loop.step();
+  ASSERT_TRUE(loop.saver->begin_save(CheckpointReason::kBest));
+  loop.saver->wait_idle();
+  EXPECT_TRUE(loop.saver->begin_save(CheckpointReason::kInterval));
+  loop.saver->wait_idle();
+  EXPECT_EQ(loop.results().size(), 1U);
+  EXPECT_EQ(loop.saver->skipped(), 0U);
+  loop.step();
+  EXPECT_TRUE(loop.saver->begin_save(CheckpointReason::kInterval));
+  loop.saver->wait_idle();
+  EXPECT_EQ(loop.results().size(), 2U);
+}
+
 // An evaluation after the save of a step adds to the state of that step.
 TEST(AsyncSaver, CommitNowReplacesACheckpointWhoseStateHasGrown) {
   Loop loop;

@@ -67,6 +67,8 @@ struct AsyncSaver::Impl {
   Status claim_for_emergency(std::unique_lock<std::mutex>& lock,
                              std::optional<Clock::time_point> deadline);
   void start_copy();
+  // With mu held: whether the newest checkpoint is one of the published state.
+  [[nodiscard]] bool holds_published() const { return last && last_state == published->state; }
 
   // Constant after construction.
   AsyncSaverOptions options;
@@ -263,6 +265,7 @@ bool AsyncSaver::begin_save(CheckpointReason reason) {
       ++impl_->skipped;
       return false;
     }
+    if (impl_->holds_published()) return true;
     impl_->claimed = true;
     impl_->stop = std::stop_source();
     impl_->start_copy();
@@ -290,7 +293,7 @@ Result<CommittedCheckpoint> AsyncSaver::commit_now(CheckpointReason reason,
       if (impl_->options.on_result) impl_->options.on_result(result);
       return claimed.error();
     }
-    if (impl_->last && impl_->last_state == impl_->published->state) {
+    if (impl_->holds_published()) {
       impl_->claimed = false;
       CommittedCheckpoint already = *impl_->last;
       lock.unlock();

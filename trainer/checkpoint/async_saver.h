@@ -86,7 +86,7 @@ class AsyncSaver {
   void end_update(PublishedState state);
 
   // Starts a checkpoint of the published state. False, and counted in skipped(), when one is still
-  // in flight.
+  // in flight. Nothing is written when the newest checkpoint holds that state already.
   bool begin_save(CheckpointReason reason);
 
   // Saves the published state on the calling thread and returns when it is committed, or when the
