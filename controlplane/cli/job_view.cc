@@ -59,7 +59,7 @@ struct EventWords {
 };
 
 // Types whose sentence needs nothing but the event's common fields.
-constexpr std::array<EventWords, 18> kSentences{{
+constexpr std::array<EventWords, 20> kSentences{{
     {"job.created", "submitted"},
     {"job.queued", "waiting for a node"},
     {"job.starting", "a node has it"},
@@ -76,6 +76,8 @@ constexpr std::array<EventWords, 18> kSentences{{
     {"job.stalled", "no progress: the trainer does not move"},
     {"checkpoint.committed", "checkpoint committed"},
     {"checkpoint.adopted", "checkpoint adopted from an earlier attempt"},
+    {"checkpoint.conflict", "another checkpoint of the same step was not taken"},
+    {"attempt.regranted", "its node was heard of again and trains on"},
     {"node.reclaim_notice", "the node is about to be taken away"},
     {"node.lost", "the node is gone"},
 }};
