@@ -24,7 +24,12 @@ COUNTS = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 # A case with a docstring takes two lines; the outcome stands at the end of the second.
 UNITTEST = re.compile(r"^(.*?) \.\.\. (ok|FAIL|ERROR|expected failure|skipped ['\"](.*)['\"])$")
 SKIP_LINE = re.compile(r"^SKIP ([^:]+): (.+)$")
-ALLOWED_SKIPS = ("no GPU", "no cgroup memory controller", "no network namespaces")
+ALLOWED_SKIPS = (
+    "no GPU",
+    "no cgroup memory controller",
+    "no network namespaces",
+    "no right to mount",
+)
 
 
 class Tally:

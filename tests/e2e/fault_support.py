@@ -138,7 +138,8 @@ class BadNetwork:
 
     trickle N: the body passes at N bytes a second      cut N: both sides close after N of its bytes
     flip N: byte N of the body arrives changed          lose: the answer does not come back
-    garbage: bytes that are no HTTP answer it           portal N: a page with status N answers it"""
+    garbage: bytes that are no HTTP answer it           portal N: a page with status N answers it
+    hold N: it is sent on after `let_go` is set, and at the latest after N seconds"""
 
     def __init__(self, test, port):
         self.target = ("127.0.0.1", port)
@@ -146,6 +147,8 @@ class BadNetwork:
         self.spoiled = []  # (how, request line), as it happened
         self.puts = []     # (path, offset, length) of each upload's request
         self.slow = threading.Event()  # while something trickles
+        self.held = threading.Event()  # something was held
+        self.let_go = threading.Event()
         self.lock = threading.Lock()
         self.server = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.server.getsockname()[1]}"
@@ -223,6 +226,9 @@ class BadNetwork:
             return False
         if how == "lose":
             lost.set()
+        if how == "hold":
+            self.held.set()
+            self.let_go.wait(number)
         far.sendall(raw)
         return self.body(stream, far, length, how, number)
 
