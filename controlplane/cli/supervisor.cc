@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxRecordBytes = 64 * 1024;
 constexpr std::streamoff kTailBytes = 600;
+constexpr std::uintmax_t kLittleSpace = 64 * 1024;
 constexpr Millis kPoll{50};
 constexpr Millis kAfterKill{10000};
 
@@ -150,12 +151,19 @@ std::string ControlPlaneProcess::stop(Millis limit) {
 }
 
 std::string ControlPlaneProcess::log_tail() const {
-  std::ifstream file(args_.log, std::ios::binary | std::ios::ate);
-  if (!file) return "";
-  const std::streamoff size = file.tellg();
-  file.seekg(std::max<std::streamoff>(0, size - kTailBytes));
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (size > kTailBytes) text.erase(0, text.find('\n') + 1);
+  std::string text;
+  if (std::ifstream file(args_.log, std::ios::binary | std::ios::ate); file) {
+    const std::streamoff size = file.tellg();
+    file.seekg(std::max<std::streamoff>(0, size - kTailBytes));
+    text.assign(std::istreambuf_iterator<char>(file), {});
+    if (size > kTailBytes) text.erase(0, text.find('\n') + 1);
+  }
+  // The log lies there too: what it should say may be lost.
+  std::error_code failed;
+  const auto space = fs::space(args_.state, failed);
+  if (!failed && space.available < kLittleSpace) {
+    text += "The disk of '" + args_.state + "' is full. Free some space, then start again.\n";
+  }
   return text;
 }
 

@@ -33,9 +33,12 @@ Code code_of(int extended, int system_errno) {
     case SQLITE_FULL:
       return Code::kNoSpace;
     case SQLITE_IOERR:
-      // SQLite itself only knows ENOSPC; a quota or a limit on file sizes is a full disk too.
-      return extended == SQLITE_IOERR_WRITE && is_no_space(system_errno) ? Code::kNoSpace
-                                                                         : Code::kIo;
+      // SQLite itself only knows ENOSPC, and not where it makes the index of its WAL; a quota or a
+      // limit on file sizes is a full disk too. A failed sync is none: see WriteQueue.
+      return (extended == SQLITE_IOERR_WRITE || extended == SQLITE_IOERR_SHMSIZE) &&
+                     is_no_space(system_errno)
+                 ? Code::kNoSpace
+                 : Code::kIo;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return Code::kUnavailable;

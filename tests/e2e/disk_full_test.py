@@ -5,10 +5,11 @@ room again. The disk is a tmpfs in a mount namespace of the test; skipped where 
 import os
 import pathlib
 import shutil
+import subprocess
 import time
 import unittest
 
-from cluster_support import CliError, ClusterTest, LocalCluster, PROGRAMS, QUIET, api, urllib
+from cluster_support import PROGRAMS, CliError, ClusterTest, api, urllib
 from fault_support import MIB, NO_MOUNTS, SmallDisk, StaticNode, own_mounts
 from support import MODEL
 
@@ -128,6 +129,21 @@ class ControlPlaneDiskFull(DiskFull):
         self.assertEqual(len(known), len(acknowledged) + 1, "what was refused is there")
         self.assertIsNotNone(self.submit_later(cluster, like, "last")[0])
         self.assert_undisturbed(cluster, job_id)
+
+
+    def test_a_start_on_a_full_disk_says_so(self):
+        disk = SmallDisk(self, self.folder / "state", PLENTY)
+        cluster = self.cluster(nodes=0)
+        cluster.stop()
+        disk.leave(0)
+        up = subprocess.run([PROGRAMS / "ratchet", "up", "--nodes", "0", "--state", cluster.state,
+                             "--login", self.folder / "login.json"],
+                            capture_output=True, text=True, timeout=60, check=False)
+        self.assertNotEqual(up.returncode, 0)
+        self.assertIn("is full. Free some space", up.stdout + up.stderr)
+        disk.leave(PLENTY)
+        cluster.start()
+        self.assertTrue(api(cluster, "/v1/health")["ok"])
 
 
 class AgentDiskFull(DiskFull):

@@ -1,9 +1,11 @@
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <fstream>
 #include <sstream>
 
@@ -46,6 +48,28 @@ TEST_F(Opening, ASecondOwnerIsRefusedByTheFirstOnesPid) {
   EXPECT_EQ(status, 0);
   EXPECT_FALSE(try_open());  // nor the same process twice
   close();
+  EXPECT_TRUE(try_open());
+}
+
+// In a child with a limit on the size of files, as on a full disk: not even the WAL's index has
+// room.
+TEST_F(Opening, AFullDiskIsSaidAtTheStart) {
+  open();
+  close();
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{16'384, 16'384};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    const auto refused = try_open();
+    const bool said = !refused && refused.error().code == Code::kNoSpace &&
+                      refused.error().message.find("Free space") != std::string::npos;
+    ::_exit(said ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
   EXPECT_TRUE(try_open());
 }
 
