@@ -105,7 +105,8 @@ void Core::contact(LiveNode& node) {
   timers_.arm(TimerKind::kLiveness, id, now_.mono + *until_next_liveness(Millis{0}, settings_));
   node.heard = true;
   node.row.last_seen = now_.wall;
-  capacity_changed_ = true;
+  // Before its first sync a node is given nothing; that sync has the queue looked at.
+  capacity_changed_ = capacity_changed_ || node.synced;
   save(node);
   if (before == Liveness::kSilent) emit_node(node, "node.live");
 }
@@ -187,7 +188,7 @@ void Core::move_schedulable(LiveNode& node, NodeEvent event, const std::string& 
   touch(node);
   switch (*to) {
     case Schedulable::kReady:
-      capacity_changed_ = true;
+      capacity_changed_ = capacity_changed_ || node.synced;
       emit_node(node, "node.ready");
       return;
     case Schedulable::kQuarantined:

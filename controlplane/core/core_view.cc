@@ -114,10 +114,14 @@ std::optional<NodeView> Core::node(const std::string& id, Now now) const {
 }
 
 std::vector<NodeView> Core::nodes(Now now) const {
+  std::vector<const LiveNode*> order;
+  order.reserve(nodes_.size());
+  for (const auto& [id, node] : nodes_) order.push_back(&node);
+  std::ranges::sort(order,
+                    [](const LiveNode* a, const LiveNode* b) { return a->row.id < b->row.id; });
   std::vector<NodeView> out;
-  out.reserve(nodes_.size());
-  for (const auto& [id, node] : nodes_) out.push_back(view(node, now));
-  std::ranges::sort(out, {}, [](const NodeView& one) { return one.row.id; });
+  out.reserve(order.size());
+  for (const LiveNode* node : order) out.push_back(view(*node, now));
   return out;
 }
 
