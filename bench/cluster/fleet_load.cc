@@ -100,8 +100,8 @@ class Run {
   void end(const std::string& part, const std::string& more) {
     const double took = seconds_since(began_);
     failures_ += fleet_.failures + users_.figures.failures;
-    if (!users_.figures.first_failure.empty()) {
-      std::cerr << "First failure: " << users_.figures.first_failure << '\n';
+    for (const auto& failure : {users_.figures.first_failure, fleet_.first_failure}) {
+      if (!failure.empty()) std::cerr << "First failure in " << part << ": " << failure << '\n';
     }
     std::printf("end %s {\"seconds\": %.2f, \"failures\": %lld%s%s}\n", part.c_str(), took,
                 static_cast<long long>(fleet_.failures + users_.figures.failures),

@@ -90,13 +90,20 @@ asio::awaitable<Result<net::ClientResponse>> SimulatedAgent::post(std::string ta
                                                                   Millis timeout) {
   net::ClientRequest request;
   request.method = net::Method::kPost;
-  request.target = std::move(target);
+  request.target = target;
   request.body = std::move(body);
   request.headers.set("Content-Type", "application/json");
   request.total_timeout = timeout;
   auto answer = co_await control_->send(std::move(request));
-  if (!answer || answer->status != 200) ++figures_.failures;
+  if (!answer || answer->status != 200) note_failure(target, answer);
   co_return answer;
+}
+
+void SimulatedAgent::note_failure(std::string_view target,
+                                  const Result<net::ClientResponse>& answer) {
+  if (++figures_.failures > 1) return;
+  figures_.first_failure =
+      std::string(target) + ": " + (answer ? answer->body : answer.error().message);
 }
 
 asio::awaitable<bool> SimulatedAgent::join() {
@@ -162,7 +169,7 @@ asio::awaitable<void> SimulatedAgent::keep_notices_open() {
     net::ClientRequest request;
     request.target = "/healthz";
     const auto answer = co_await notices_->send(std::move(request));
-    if (!answer) ++figures_.failures;
+    if (!answer) note_failure("/healthz", answer);
     timer.expires_after(kWarmUp);
     co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
   }

@@ -30,6 +30,7 @@ struct FleetFigures {
   std::int64_t syncs = 0;
   std::int64_t lines = 0;
   std::int64_t failures = 0;  // calls without a good answer, of any kind
+  std::string first_failure;
 };
 
 struct AgentSettings {
@@ -59,6 +60,7 @@ class SimulatedAgent {
   asio::awaitable<void> beat(Millis phase);
   asio::awaitable<void> hold_sync();
   asio::awaitable<void> keep_notices_open();
+  void note_failure(std::string_view target, const Result<net::ClientResponse>& answer);
   asio::awaitable<Result<net::ClientResponse>> post(std::string target, std::string body,
                                                     Millis timeout);
   SyncRequest sync_request();
