@@ -27,15 +27,13 @@ if(RATCHET_TORCH)
   add_library(ratchet::torch ALIAS ratchet_torch)
   target_include_directories(ratchet_torch SYSTEM INTERFACE
     ${RATCHET_TORCH_ROOT}/include ${RATCHET_TORCH_ROOT}/include/torch/csrc/api/include)
-  target_compile_definitions(ratchet_torch INTERFACE _GLIBCXX_USE_CXX11_ABI=1)
   target_link_directories(ratchet_torch INTERFACE ${RATCHET_TORCH_ROOT}/lib)
   target_link_libraries(ratchet_torch INTERFACE
     ${RATCHET_TORCH_ROOT}/lib/libtorch_cpu.so ${RATCHET_TORCH_ROOT}/lib/libc10.so)
   target_link_options(ratchet_torch INTERFACE -Wl,-rpath,${RATCHET_TORCH_ROOT}/lib)
-  # at::parallel_for is a header template over OpenMP: without the flag, loops run on one thread.
   # At run time the path above finds LibTorch's own libgomp.so.1, so that there is one thread pool.
   find_package(OpenMP REQUIRED COMPONENTS CXX)
-  target_link_libraries(ratchet_torch INTERFACE OpenMP::OpenMP_CXX)
+  target_link_libraries(ratchet_torch INTERFACE ${OpenMP_CXX_LIBRARIES})
 endif()
 
 # NCCL's header comes with the Python environment; an installed one is on the default path.
