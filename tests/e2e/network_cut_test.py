@@ -6,13 +6,13 @@
 Each node lives in a namespace of its own, joined by a veth pair. Needs root.
 """
 
-import json
 import os
 import subprocess
 import time
 import unittest
 
-from cluster_support import PROGRAMS, QUIET, TRAINER, ClusterTest, LocalCluster, Process, api
+from cluster_support import PROGRAMS, QUIET, ClusterTest, LocalCluster, api
+from fault_support import StaticNode
 
 NO_NAMESPACES = "no network namespaces"
 LONG_JOB = {"data_epochs": None, "max_steps": 4000}
@@ -67,47 +67,12 @@ class NetworkCut(ClusterTest):
         cluster.start()
         return cluster
 
-    def agent(self, cluster, number):
+    def node(self, cluster, number):
         """A static node in a namespace of its own."""
         space = Namespace(self)
-        state = self.folder / f"node-{number}"
-        token = self.folder / f"join-{number}"
-        cluster.cli("tokens", "create", "--scope", "join", "--out", token)
-        log = open(self.folder / f"node-{number}.log", "ab")
-        self.addCleanup(log.close)
-        process = subprocess.Popen(
-            ["ip", "netns", "exec", space.name, PROGRAMS / "ratchet-agent", "--control",
-             f"http://{space.host}:{cluster.port}", "--allow-plaintext", "--state", state,
-             "--join-token-file", token, "--trainer", TRAINER, "--name", f"node-{number}"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, **QUIET})
-        self.addCleanup(self.end_node, process, state)
-        return space, state
-
-    @staticmethod
-    def end_node(process, state):
-        process.kill()
-        process.wait()
-        for record in state.glob("attempts/*/e*/process.json"):
-            if trainer := Process.from_record(record):
-                trainer.send(9, group=True)
-
-    def trainer(self, state, job_id):
-        for record in state.glob(f"attempts/{job_id}/e*/process.json"):
-            if process := Process.from_record(record):
-                return process
-        return None
-
-    @staticmethod
-    def steps_done(state, job_id):
-        """The last step that the trainer itself has recorded."""
-        step = 0
-        for path in state.glob(f"attempts/{job_id}/e*/out/events.jsonl"):
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    step = max(step, json.loads(line).get("step", 0))
-                except ValueError:
-                    continue
-        return step
+        return space, StaticNode(self, cluster, f"node-{number}", flags=["--allow-plaintext"],
+                                 url=f"http://{space.host}:{cluster.port}",
+                                 through=["ip", "netns", "exec", space.name])
 
     def wait_for_checkpoint(self, cluster, job_id):
         def committed():
@@ -117,16 +82,16 @@ class NetworkCut(ClusterTest):
 
     def test_short_cuts_are_no_event(self):
         cluster = self.control_plane()
-        space, state = self.agent(cluster, 1)
+        space, node = self.node(cluster, 1)
         cluster.wait(lambda: cluster.ask("nodes"), 60, "the node")
         job_id = cluster.ask("submit", self.spec(training=LONG_JOB))["id"]
         before = self.wait_for_checkpoint(cluster, job_id)
-        trainer = self.trainer(state, job_id)
+        trainer = node.trainer(job_id)
         for seconds in (10, 60):
-            step = self.steps_done(state, job_id)
+            step = node.steps_done(job_id)
             space.cut()
             time.sleep(seconds)
-            during = self.steps_done(state, job_id)
+            during = node.steps_done(job_id)
             self.assertGreater(during, step, f"training stopped in a cut of {seconds} s")
             self.assertTrue(trainer.is_alive())
             space.join()
@@ -146,18 +111,18 @@ class NetworkCut(ClusterTest):
         cluster = self.control_plane("heartbeat_ms = 500", "suspect_after_ms = 1500",
                                      "contact_ttl_ms = 3000", "authority_ttl_ms = 8000",
                                      "inventory_window_ms = 6000")
-        nodes = [self.agent(cluster, 1), self.agent(cluster, 2)]
+        nodes = [self.node(cluster, 1), self.node(cluster, 2)]
         cluster.wait(lambda: len(cluster.ask("nodes") or []) == 2, 60, "two nodes")
         job_id = cluster.ask("submit", spec)["id"]
         before = self.wait_for_checkpoint(cluster, job_id)
-        space, state = next(node for node in nodes if self.trainer(node[1], job_id))
-        old = self.trainer(state, job_id)
+        space, node = next(pair for pair in nodes if pair[1].trainer(job_id))
+        old = node.trainer(job_id)
         space.cut()
         moved = cluster.wait(
             lambda: (job := cluster.job(job_id)) and job["epoch"] > before["epoch"] and job, 120,
             "a new epoch", pause_s=0.5)
         self.assertNotEqual(moved["node"], before["node"])
-        self.assertTrue(old.is_alive() or self.steps_done(state, job_id) == steps,
+        self.assertTrue(old.is_alive() or node.steps_done(job_id) == steps,
                         "the trainer that nobody can reach trains on, to its end if it must")
         cluster.wait(lambda: (job := cluster.job(job_id)) and job["state"] == "training"
                      and job["step"] > 0, 120, "training on the other node", pause_s=0.5)
