@@ -186,8 +186,10 @@ asio::awaitable<Result<Applied>> Service::apply(Input input, Augment augment) {
   batch.events = applied.outcome.events;
   if (augment) augment(applied.outcome, batch);
   // An empty batch behind others still waits for them: what the caller saw may rest on them. After
-  // a failure it shows whether the store can write again.
-  if (!is_empty(batch) || pending_ > 0 || unproven_) {
+  // a failure it shows whether the store can write again. The answer to a heartbeat tells leases
+  // and a revision, which only memory has.
+  const bool rests = pending_ > 0 && !std::holds_alternative<HeartbeatInput>(input);
+  if (!is_empty(batch) || rests || unproven_) {
     note(batch);
     ++pending_;
     const auto chain = chain_;
