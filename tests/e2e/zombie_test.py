@@ -11,7 +11,7 @@ import urllib.error
 from cluster_support import ClusterTest, api
 from fault_support import BadNetwork, StaticNode
 
-STEPS = 300
+STEPS = 400
 LEASES = ("heartbeat_ms = 500", "suspect_after_ms = 1500", "contact_ttl_ms = 3000",
           "authority_ttl_ms = 6000", "inventory_window_ms = 2000")
 SEAL = "POST /v1/artifacts/.*/seal "
