@@ -35,7 +35,8 @@ using std::chrono::steady_clock;
 constexpr std::size_t kStoreWidth = 48;
 constexpr std::size_t kJoinWidth = 32;
 constexpr std::size_t kEventsOfOneJob = 3;  // job.created, job.queued, job.cancelled
-constexpr Millis kSettle{5000};             // after joining, before figures count
+constexpr std::chrono::microseconds kTrainingBegins{8'000'000};
+constexpr Millis kSettle{5000};  // after joining, before figures count
 constexpr Millis kLastWebhooks{10000};
 
 struct Flags {
@@ -163,14 +164,20 @@ class Run {
     while (done < agents_.size()) co_await sleep(Millis(20));
     const bool all = fleet_.failures == 0;
     end("join", "\"agents\": " + std::to_string(done));
-    co_await users_.store(flags_.training, Device::kCpu, Then::kNothing, kStoreWidth);
+    if (flags_.training > 0) {
+      // Spread out, so that nodes do not tell their steps in one chorus.
+      const steady_clock::duration gap = kTrainingBegins / flags_.training;
+      co_await users_.submit_steadily(gap, Device::kCpu, Then::kNothing,
+                                      steady_clock::now() + gap * flags_.training);
+    }
     co_await sleep(kSettle);
     co_return all;
   }
 
   asio::awaitable<void> steady() {
     begin("steady");
-    co_await users_.submit_steadily(gap_of(flags_.submits_per_s), Then::kNothing, time_up());
+    co_await users_.submit_steadily(gap_of(flags_.submits_per_s), Device::kAbsentGpu,
+                                    Then::kNothing, time_up());
     end("steady", load_figures());
   }
 
@@ -179,8 +186,8 @@ class Run {
     const bool added = co_await users_.add_webhook(sink_.url());
     if (!added) co_return false;
     begin("events");
-    co_await users_.submit_steadily(gap_of(flags_.events_per_s / kEventsOfOneJob), Then::kCancel,
-                                    time_up());
+    co_await users_.submit_steadily(gap_of(flags_.events_per_s / kEventsOfOneJob),
+                                    Device::kAbsentGpu, Then::kCancel, time_up());
     const auto made = (users_.figures.submit_ms.size() * 2 + users_.figures.cancel_ms.size());
     const double made_s = seconds_since(began_);
     const auto last = steady_clock::now() + kLastWebhooks;

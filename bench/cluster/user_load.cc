@@ -128,13 +128,13 @@ asio::awaitable<void> UserLoad::store(std::size_t count, Device device, Then the
   }
 }
 
-asio::awaitable<void> UserLoad::submit_steadily(steady_clock::duration gap, Then then,
-                                                steady_clock::time_point end) {
+asio::awaitable<void> UserLoad::submit_steadily(steady_clock::duration gap, Device device,
+                                                Then then, steady_clock::time_point end) {
   asio::steady_timer timer(executor_);
   for (auto due = steady_clock::now(); due < end; due += gap) {
     timer.expires_at(due);
     co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
-    asio::co_spawn(executor_, one_job(Device::kAbsentGpu, then), asio::detached);
+    asio::co_spawn(executor_, one_job(device, then), asio::detached);
   }
   co_await wait_for_all();
 }

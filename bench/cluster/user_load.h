@@ -39,8 +39,8 @@ class UserLoad {
   // `count` jobs, `width` at a time.
   asio::awaitable<void> store(std::size_t count, Device device, Then then, std::size_t width);
   // One job every `gap`, whatever the answers' times, until `end`; then waits for the answers.
-  asio::awaitable<void> submit_steadily(std::chrono::steady_clock::duration gap, Then then,
-                                        std::chrono::steady_clock::time_point end);
+  asio::awaitable<void> submit_steadily(std::chrono::steady_clock::duration gap, Device device,
+                                        Then then, std::chrono::steady_clock::time_point end);
   // Makes an endpoint for all events; false when it is refused.
   asio::awaitable<bool> add_webhook(std::string target_url);
 
