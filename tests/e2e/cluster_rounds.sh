@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The deep run of cluster_test.py: many random rounds of SIGKILL and SIGSTOP against a cluster, each
-# of which must end with the bits of an undisturbed run. About half a minute a round on 2 cores.
+# of which must end with the bits of an undisturbed run. About four seconds a round on 2 cores.
 #
 #   tests/e2e/cluster_rounds.sh [ROUNDS=100] [SEED=1] [BUILD=build/release]
 #
