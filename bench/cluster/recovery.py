@@ -54,9 +54,9 @@ def write_job(path):
 
 
 def spread(name, milliseconds):
-    """Median and worst, in ms."""
-    return {f"{name}_p50_ms": round(percentile(milliseconds, 0.5)),
-            f"{name}_max_ms": round(max(milliseconds))}
+    """Median and worst, in ms; blank when nothing was seen."""
+    seen = [round(value) for value in milliseconds if value is not None]
+    return {f"{name}_p50_ms": percentile(seen, 0.5), f"{name}_max_ms": percentile(seen, 1.0)}
 
 
 class Bench:
@@ -151,7 +151,7 @@ class Bench:
         after = self.wait_for_attempt(before["attempts"] + 1)
         ended = self.attempts()[before["attempts"] - 1]["ended_at_ms"]
         told = self.event("node.reclaim_notice", seen)["occurred_at_ms"]
-        asked = self.event("node.provisioning", seen)["occurred_at_ms"]
+        asked = self.event("node.provisioning", seen)
 
         def recorded():
             last = self.api(f"/v1/jobs/{self.job_id}/interruptions")["items"][-1]
@@ -159,7 +159,8 @@ class Bench:
         record = self.wait(recorded, "the interruption's record")
         if record["replayed_steps"] != 0:
             self.lost.append(f"{record['replayed_steps']} steps replayed after a notice")
-        return told - began, asked - told, after["first_step_at_ms"] - ended
+        return (told - began, asked["occurred_at_ms"] - told if asked else None,
+                after["first_step_at_ms"] - ended)
 
     def serves(self, token):
         """Whether a route that needs the store answers."""
