@@ -59,6 +59,20 @@ class Run(Folder):
         self.run_trainer(spec, self.folder / "whole")
         self.assertEqual(final_hashes(out), final_hashes(self.folder / "whole"))
 
+    def test_no_step_is_told_that_is_not_saved(self):
+        """A step that ends while the last one is being saved does not count: nothing is replayed."""
+        spec = self.spec(checkpoint={"interval_steps": 1000})
+        out = self.folder / "out"
+        for round_number in range(6):
+            process = self.start(spec, out)
+            seen = self.steps(out)
+            wait_until(lambda: self.steps(out) >= seen + 2, process)
+            time.sleep(0.007 * round_number)
+            self.kill(process, signal.SIGTERM)
+            if process.returncode == 0:
+                break  # it finished first
+            self.assertEqual(events(out, "exit")[-1]["step"], events(out, "step")[-1]["step"])
+
     def test_ctrl_c_saves_and_prints_the_command(self):
         spec = self.spec()
         out = self.folder / "out"

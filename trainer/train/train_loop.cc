@@ -94,6 +94,11 @@ LoopEnd TrainLoop::run_steps() {
 
     if (args_.saver != nullptr) {
       times.checkpoint_stall_ms = static_cast<double>(args_.saver->begin_update().count()) / 1e3;
+      if (is_told_to_park()) {
+        // The emergency saves the step before this one: this one never was.
+        args_.saver->end_update(published());
+        park_if_told();
+      }
     }
     const double update_s = args_.now_s();
     const double lr = learning_rate_at(lr_, static_cast<std::int64_t>(state_.step) + 1);
@@ -378,9 +383,11 @@ LoopEnd TrainLoop::stop_non_finite(const StepRows& rows, const EpochPlan& plan,
   return end;
 }
 
+bool TrainLoop::is_told_to_park() const { return args_.parked != nullptr && args_.parked->load(); }
+
 void TrainLoop::park_if_told() const {
   // An emergency on another thread ends the process; until then nothing here may change the state.
-  while (args_.parked != nullptr && args_.parked->load()) {
+  while (is_told_to_park()) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
 }

@@ -77,6 +77,7 @@ class TrainLoop {
   LoopEnd stop_non_finite(const StepRows& rows, const EpochPlan& plan, const StepOutcome& outcome,
                           double mean_loss);
   [[nodiscard]] PublishedState published() const { return {state_, args_.header}; }
+  [[nodiscard]] bool is_told_to_park() const;
   void park_if_told() const;
 
   const LoopArgs args_;
