@@ -161,6 +161,7 @@ class Core {
 
   // core_publish.cc: checkpoints
   bool publish_all(LiveJob& job, const AttemptReport& report);
+  [[nodiscard]] std::int64_t epoch_of(const LiveJob& job, const AttemptReport& report) const;
   bool publish(LiveJob& job, const AttemptReport& report, const SealedCheckpoint& sealed);
   void move_head(LiveJob& job, const CheckpointRow& row, std::string_view event);
   void adopt_orphans(LiveJob& job);

@@ -6,10 +6,24 @@
 namespace ratchet::control {
 
 // Whether all sealed checkpoints of the report have their answer.
+// An attempt has the epoch that it was given, or an older one of its own, whatever its node claims;
+// one that is not known has none that is another's.
+std::int64_t Core::epoch_of(const LiveJob& job, const AttemptReport& report) const {
+  if (!fences_.on(Fence::kStaleEpoch)) return report.epoch;
+  std::int64_t epoch = report.epoch;
+  for (const auto& [number, attempt] : job.attempts) {
+    if (number == report.attempt_no) return std::min(report.epoch, attempt.row.epoch);
+    if (attempt.row.epoch == report.epoch) epoch = 0;
+  }
+  return epoch;
+}
+
 bool Core::publish_all(LiveJob& job, const AttemptReport& report) {
   bool answered = true;
+  AttemptReport told = report;
+  told.epoch = epoch_of(job, report);
   for (const SealedCheckpoint& sealed : report.sealed) {
-    answered = publish(job, report, sealed) && answered;
+    answered = publish(job, told, sealed) && answered;
   }
   return answered;
 }

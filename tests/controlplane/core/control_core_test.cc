@@ -159,6 +159,25 @@ TEST(ControlCore, TheOriginalStopsOnceTheNewcomerTrains) {
   EXPECT_EQ(world.checkpoints.at({"j", 1, 40}).state, CheckpointState::kDiscarded);
 }
 
+// Its own attempt is over; the epoch that it claims belongs to another's.
+TEST(ControlCore, AClaimedEpochPublishesNothing) {
+  for (const std::int64_t claimed_attempt : {1, 7}) {
+    CoreHarness world;
+    start_job(world);
+    world.pass_beating(seconds(310), {"b"});
+    world.accept("b");
+    world.run_to("b", "j", 13);
+    ASSERT_EQ(world.job("j").epoch, 2);
+    AttemptReport& claim = world.agents.at("a").reports.front();
+    claim.attempt_no = claimed_attempt;
+    claim.epoch = 2;
+    world.seal("a", "j", 500, "another-parent");
+    EXPECT_EQ(world.job("j").head.step, 10) << claimed_attempt;
+    world.seal("b", "j", 20, "hash-1-10");
+    EXPECT_EQ(world.job("j").head.step, 20) << claimed_attempt;
+  }
+}
+
 TEST(ControlCore, AZombieCannotFinishTheJob) {
   CoreHarness world;
   start_job(world);
