@@ -6,8 +6,9 @@
 Trains the 100 M-parameter Llama of bench/peers/llama_100m.json with LoRA of rank 16 on all linear
 layers, 128 tokens a step, and saves every second step: far more often than the default of 100, so
 that the percentiles have enough samples. Figures are the trainer's own events (proto/events.h):
-stall_us is what the loop waited, write_ms the time until the checkpoint was committed. Also the
-time from the start of loading to the first step. Appends a row to bench/results/save_cost.tsv.
+checkpoint_stall_ms is what the step after a save waited, write_ms the time until it was committed.
+Also the time from the start of loading to the first step. Appends a row to
+bench/results/save_cost.tsv.
 """
 
 import argparse
@@ -64,8 +65,10 @@ def main():
                    if e["type"] == "stage" and "loading" in e["detail"])
     ready = next(e["time_ms"] for e in events
                  if e["type"] == "stage" and e["stage"] == "training")
-    # The last one is waited for whole: the job ends with it.
-    stalls = [e["stall_us"] / 1000 for e in saved[:-1]]
+    # The optimizer step after a save is what waits for its copy.
+    saved_steps = {e["step"] for e in saved}
+    stalls = [e["times"]["checkpoint_stall_ms"] for e in events
+              if e["type"] == "step" and e["step"] - 1 in saved_steps]
     writes = [e["write_ms"] for e in saved]
     row = {
         "date": datetime.date.today().isoformat(),
@@ -73,7 +76,7 @@ def main():
                                  capture_output=True, text=True, check=True).stdout.strip(),
         "cores": os.cpu_count(),
         "checkpoints": len(saved),
-        "checkpoint_bytes": saved[-1]["size_bytes"],
+        "checkpoint_bytes": saved[-1]["bytes"],
         "step_p50_ms": round(percentile(steps, 0.5), 1),
         "stall_p50_ms": round(percentile(stalls, 0.5), 3),
         "stall_p99_ms": round(percentile(stalls, 0.99), 3),
