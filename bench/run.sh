@@ -11,6 +11,9 @@ python=.toolchain/venv/bin/python
 echo "== data check, 1 GB"
 "$bin/check_bench" --bytes 1000000000
 
+echo "== what a checkpoint costs"
+"$python" bench/checkpoint/save_cost.py --trainer "$bin/ratchet-trainer"
+
 echo "== CPU step against PEFT"
 "$python" bench/peers/step_vs_peft.py --trainer "$bin/ratchet-trainer" --python "$python"
 

@@ -50,7 +50,6 @@ int serve(const std::vector<SettingTexts>& layers) {
   });
   // Without TLS a hangup ends the program, as people at a terminal expect.
   asio::signal_set hangup(io);
-  if ((*server)->has_tls()) hangup.add(SIGHUP);
   std::function<void()> listen_for_hangup = [&] {
     hangup.async_wait([&](const boost::system::error_code& error, int /*number*/) {
       if (error) return;
@@ -58,7 +57,10 @@ int serve(const std::vector<SettingTexts>& layers) {
       listen_for_hangup();
     });
   };
-  if ((*server)->has_tls()) listen_for_hangup();
+  if ((*server)->has_tls()) {
+    hangup.add(SIGHUP);
+    listen_for_hangup();
+  }
   const auto guard = asio::make_work_guard(io);
   io.run();
   return 0;

@@ -20,12 +20,9 @@ import subprocess
 import sys
 import tempfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
-
-def percentile(values, share):
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+from results import ROOT, append_row, commit, percentile  # noqa: E402
 
 
 def prepare(args, work):
@@ -72,8 +69,7 @@ def main():
     writes = [e["write_ms"] for e in saved]
     row = {
         "date": datetime.date.today().isoformat(),
-        "commit": subprocess.run(["git", "-C", ROOT, "rev-parse", "--short=12", "HEAD"],
-                                 capture_output=True, text=True, check=True).stdout.strip(),
+        "commit": commit(),
         "cores": os.cpu_count(),
         "checkpoints": len(saved),
         "checkpoint_bytes": saved[-1]["bytes"],
@@ -84,13 +80,7 @@ def main():
         "write_p99_ms": round(percentile(writes, 0.99), 1),
         "load_ms": ready - loading,
     }
-    table = ROOT / "bench" / "results" / "save_cost.tsv"
-    if not table.exists():
-        table.write_text("\t".join(row) + "\n")
-    with table.open("a") as file:
-        file.write("\t".join(str(value) for value in row.values()) + "\n")
-    for key, value in row.items():
-        print(f"{key:18} {value}")
+    append_row("save_cost.tsv", row)
 
 
 if __name__ == "__main__":

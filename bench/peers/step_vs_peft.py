@@ -19,8 +19,11 @@ import statistics
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+
+from results import ROOT, commit, cpu_name  # noqa: E402
+
 WORDS = "the lamp over an old bench is lit and rain falls on roofs while one belt turns".split()
 WARM_UP = 3  # steps left out: first touches of memory, thread pools
 RANK, ALPHA = 16, 32
@@ -86,19 +89,6 @@ def theirs(args, work, index):
 
 def median_step(runs):
     return statistics.median(ms for run in runs for ms in run["step_ms"][WARM_UP:])
-
-
-def cpu_name():
-    for line in open("/proc/cpuinfo", encoding="utf-8"):
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
-
-
-def commit():
-    done = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, text=True,
-                          capture_output=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def main():

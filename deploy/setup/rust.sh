@@ -11,7 +11,9 @@ rust_minor() { { "$1" --version 2>/dev/null || true; } | sed -nE 's/^cargo 1\.([
 # find_rust wrote may be on PATH too: it would call itself for ever.
 good_cargo() {
   local candidate minor
-  for candidate in $(type -aP cargo || true) "$HOME/.cargo/bin/cargo" $(
+  local -a on_path
+  mapfile -t on_path < <(type -aP cargo || true)
+  for candidate in "${on_path[@]}" "$HOME/.cargo/bin/cargo" $(
     compgen -G '/usr/bin/cargo-1.*' | sort -Vr || true
   ); do
     if grep -qs "$RUST_MARK" "$candidate"; then continue; fi
