@@ -15,6 +15,10 @@ if(RATCHET_SANITIZE)
   # At -O1 GCC 12 takes the frames of Asio's coroutines for memory of another allocator.
   target_compile_options(ratchet_options INTERFACE
     $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-mismatched-new-delete>)
+  # Asio has fences, which the thread sanitizer does not see; what they order is behind locks as well.
+  if(RATCHET_SANITIZE MATCHES thread)
+    target_compile_options(ratchet_options INTERFACE $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-tsan>)
+  endif()
   target_compile_options(ratchet_options INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${RATCHET_SANITIZE} -fno-omit-frame-pointer>)
   target_link_options(ratchet_options INTERFACE -fsanitize=${RATCHET_SANITIZE})
@@ -33,19 +37,28 @@ if(RATCHET_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 
-# Precompiled headers, by name: what is precompiled, with which libraries and options. The .cc files
-# include what they use by themselves; the release build, whose rooms have no `std`, proves it.
+# Precompiled headers, by name: what is precompiled, with which libraries and options. All files
+# include what they use by themselves all the same (tests/tidy/rules.py, precompiled_is_included).
 set(ratchet_std_headers <algorithm> <chrono> <filesystem> <functional> <map> <memory> <optional> <set>
   <string> <variant> <vector> <nlohmann/json.hpp>)
 set(ratchet_pch_std_headers ${ratchet_std_headers})
+set(ratchet_asio_headers ${ratchet_std_headers} <boost/asio/any_io_executor.hpp>
+  <boost/asio/as_tuple.hpp> <boost/asio/awaitable.hpp> <boost/asio/co_spawn.hpp>
+  <boost/asio/detached.hpp> <boost/asio/io_context.hpp> <boost/asio/ip/tcp.hpp>
+  <boost/asio/post.hpp> <boost/asio/steady_timer.hpp> <boost/asio/thread_pool.hpp>
+  <boost/asio/use_awaitable.hpp>)
+set(ratchet_pch_net_headers ${ratchet_asio_headers})
+set(ratchet_pch_net_link ratchet_asio)
+# Reading flags and checking results is not worth optimising. At -O1 GCC 12 takes the frames of
+# Asio's coroutines for memory of another allocator.
 set(ratchet_pch_cli_headers ${ratchet_std_headers} <CLI/CLI.hpp>)
-# Reading flags is not worth optimising.
-set(ratchet_pch_cli_options $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-O1>)
+set(ratchet_pch_cli_options "$<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<CONFIG:Release>>:\
+-O1;-Wno-mismatched-new-delete>")
+set(ratchet_pch_netcli_headers ${ratchet_asio_headers} <CLI/CLI.hpp>)
+set(ratchet_pch_netcli_options "${ratchet_pch_cli_options}")
+set(ratchet_pch_netcli_link ratchet_asio)
 set(ratchet_pch_test_headers ${ratchet_std_headers} <gtest/gtest.h>)
-# GCC 12 at -O1 sees copies beyond a std::string, and Asio's coroutine frames as memory of another
-# allocator.
-set(ratchet_pch_test_options "$<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<CONFIG:Release>>:\
--O1;-Wno-array-bounds;-Wno-stringop-overflow;-Wno-mismatched-new-delete>")
+set(ratchet_pch_test_options "${ratchet_pch_cli_options}")
 set(ratchet_pch_test_link GTest::gtest)
 set(ratchet_pch_torch_headers ${PROJECT_SOURCE_DIR}/trainer/ops/torch_pch.h)
 # at::parallel_for is a header template over OpenMP: without the flag, loops run on one thread.
@@ -53,11 +66,19 @@ set(ratchet_pch_torch_options $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
 set(ratchet_pch_torch_link ratchet::torch)
 
 # ratchet_use_pch(TARGET PCH): GCC takes a precompiled header only when the flags are the same, so
-# programs are compiled with -fPIC as the libraries are, not with -fPIE.
+# programs are compiled with -fPIC as the libraries are, not with -fPIE. PCH `none` uses none, and so
+# does the kernels' own project, which a bare GPU node builds.
 function(ratchet_use_pch name pch)
+  if(pch STREQUAL "none" OR RATCHET_KERNELS_ALONE)
+    return()
+  endif()
   set(shared ratchet_${pch}_pch)
-  # -fpch-preprocess lets ccache see which precompiled header a file used.
-  set(options $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess> ${ratchet_pch_${pch}_options})
+  # -fpch-preprocess lets ccache see which precompiled header a file used. What comes out of one is no
+  # system header to GCC 12, which then tells of copies beyond a std::string that cannot be.
+  set(options
+    "$<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fpch-preprocess;-Wno-array-bounds;-Wno-stringop-overflow;\
+-Wno-stringop-overread>"
+    ${ratchet_pch_${pch}_options})
   if(NOT TARGET ${shared})
     file(WRITE ${CMAKE_BINARY_DIR}/${shared}.cc "")
     add_library(${shared} STATIC ${CMAKE_BINARY_DIR}/${shared}.cc)
@@ -78,17 +99,16 @@ function(ratchet_use_pch name pch)
 endfunction()
 
 # ratchet_library(NAME SOURCES... [LINK libs...] [PCH name]): a static library of one room or
-# sub-room.
+# sub-room. PCH is std unless named.
 function(ratchet_library name)
   cmake_parse_arguments(arg "" "PCH" "LINK" ${ARGN})
   add_library(${name} STATIC ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PUBLIC ${arg_LINK} PRIVATE ratchet_options)
   target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
-  if(arg_PCH)
-    ratchet_use_pch(${name} ${arg_PCH})
-  elseif(RATCHET_STD_PCH)
-    ratchet_use_pch(${name} std)
+  if(NOT arg_PCH)
+    set(arg_PCH std)
   endif()
+  ratchet_use_pch(${name} ${arg_PCH})
 endfunction()
 
 # ratchet_test(NAME SOURCES... [LINK libs...] [LABELS ...] [PCH name]): a GoogleTest program, one

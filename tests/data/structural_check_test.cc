@@ -1,5 +1,6 @@
 #include "trainer/data/structural_check.h"
 
+#include <algorithm>
 #include <string>
 #include <vector>
 

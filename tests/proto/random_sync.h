@@ -2,6 +2,7 @@
 
 // Random sync messages: every field takes fresh values, also at its bounds.
 
+#include <algorithm>
 #include <random>
 #include <string>
 #include <string_view>

@@ -35,6 +35,41 @@ MAX_SCRIPT_COLUMNS = 120
 COLUMN_SUFFIXES = (".cc", ".h", ".cu", ".cuh", ".py", ".sh", ".cmake", ".rs", "CMakeLists.txt")
 SKIP_REASONS = ("no GPU", "shared inputs absent", "no cgroup memory controller")
 
+# The precompiled headers of deploy/cmake/Options.cmake and the names that ask for each. What is
+# precompiled is in sight everywhere, so no compiler tells when a file forgets to include it.
+PRECOMPILED = {
+    "algorithm": r"std::(?:sort|stable_sort|min|max|clamp|minmax|find(?:_if|_if_not|_first_of)?|any_of|all_of"
+                 r"|none_of|count(?:_if)?|copy(?:_n|_if|_backward)?|fill(?:_n)?|transform|remove(?:_if)?"
+                 r"|unique|reverse|rotate|(?:lower|upper)_bound|equal|equal_range|binary_search|mismatch"
+                 r"|partition(?:_point)?|nth_element|(?:min|max|minmax)_element|shuffle|merge|replace"
+                 r"|set_(?:difference|intersection|union)|includes|for_each|adjacent_find|is_sorted"
+                 r"|generate|iter_swap|ranges::(?!subrange|view|views|size|begin|end|data|empty)\w+)\b",
+    "chrono": r"std::chrono\b",
+    "filesystem": r"std::filesystem\b",
+    "functional": r"std::(?:function|bind|bind_front|reference_wrapper|ref|cref|invoke|not_fn|mem_fn)\b",
+    "map": r"std::(?:multi)?map\b",
+    "memory": r"std::(?:unique_ptr|shared_ptr|weak_ptr|make_unique|make_shared|enable_shared_from_this)\b",
+    "optional": r"std::(?:optional|nullopt|make_optional)\b",
+    "set": r"std::(?:multi)?set\b",
+    "string": r"std::(?:string|to_string|sto(?:i|l|ll|ul|ull|f|d)|getline)\b",
+    "variant": r"std::(?:variant|visit|get_if|holds_alternative|monostate)\b",
+    "vector": r"std::vector\b",
+    "nlohmann/json.hpp": r"\bnlohmann::(?:ordered_)?json(?:::|\()|(?<![\w:])json::(?:parse|array|object)\b",
+    "CLI/CLI.hpp": r"\bCLI::(?:App|ParseError|IsMember|Range|Option)\b(?!;|\*|&)",
+    "boost/asio/any_io_executor.hpp": r"\basio::any_io_executor\b",
+    "boost/asio/as_tuple.hpp": r"\basio::as_tuple\b",
+    "boost/asio/awaitable.hpp": r"\basio::awaitable\b",
+    "boost/asio/co_spawn.hpp": r"\basio::co_spawn\b",
+    "boost/asio/detached.hpp": r"\basio::detached\b",
+    "boost/asio/io_context.hpp": r"\basio::io_context\b",
+    "boost/asio/ip/tcp.hpp": r"\basio::ip::tcp\b",
+    "boost/asio/post.hpp": r"\basio::post\b",
+    "boost/asio/steady_timer.hpp": r"\basio::steady_timer\b",
+    "boost/asio/thread_pool.hpp": r"\basio::thread_pool\b",
+    "boost/asio/use_awaitable.hpp": r"\basio::use_awaitable(?:_t)?\b",
+    "gtest/gtest.h": r"^(?:TEST|TEST_F|TEST_P)\(",
+}
+
 # What may not be written, and what to write instead.
 BANNED = [
     (r"\b(TODO|FIXME|XXX|HACK)\b", "an open end: settle it or open an issue"),
@@ -115,6 +150,22 @@ def json_headers_are_private(files):
         for is_own, target in pf.includes(pf.read(path))
         if is_own and "json" in os.path.basename(target) and target in files
         and "nlohmann/json.hpp" in pf.read(target)
+    ]
+
+
+def precompiled_is_included(path, text):
+    """What is precompiled is included all the same, by the file or by a header of ours that it includes."""
+    if not path.endswith(pf.HEADERS + (".cc",)) or pf.room(path) == "bench":
+        return []
+    code = re.sub(r"//[^\n]*", "", text)
+    wanted = {header: re.search(names, code, re.MULTILINE) for header, names in PRECOMPILED.items()}
+    seen = {target for is_own, target in pf.includes(text) if not is_own}
+    for header in pf.own_includes_of(path):
+        seen.update(target for is_own, target in pf.includes(pf.read(header)) if not is_own)
+    return [
+        f"{path}: '{match.group(0)}' without <{header}>: a precompiled header hides that"
+        for header, match in wanted.items()
+        if match and header not in seen
     ]
 
 
@@ -267,6 +318,7 @@ def no_braces_in_awaits(path, text):
     return found
 
 
-FILE_RULES = [include_rules, json_stays_in_sources, torch_stays_in_its_folders, sizes, banned_words,
-              no_places, header_habits, test_habits, own_header_first, no_braces_in_awaits]  # fmt: skip
+FILE_RULES = [include_rules, json_stays_in_sources, torch_stays_in_its_folders, precompiled_is_included,
+              sizes, banned_words, no_places, header_habits, test_habits, own_header_first,
+              no_braces_in_awaits]  # fmt: skip
 TREE_RULES = [torch_free_files, json_headers_are_private, kernel_siblings, rooms_have_readmes, no_orphans]
