@@ -139,8 +139,8 @@ struct ReleaseNode {
 using Command = std::variant<CreateNode, ReleaseNode>;
 
 struct Rejection {  // of the input; nothing was changed
-  std::string
-      code;  // stable, proto/api_error.h: "job_not_found", "job_terminal", "stale_epoch", ..
+  // Stable, proto/api_error.h: "job_not_found", "job_terminal", "stale_epoch", ..
+  std::string code;
   std::string message;
 };
 
@@ -154,6 +154,9 @@ struct Outcome {
   std::vector<CheckpointVerdict> verdicts;
   std::vector<LineCursor> acked_ends;
   bool needs_hello = false;  // unknown node or incarnation: the agent must say hello again
+  // The wall clock was set by so much since the input before: begin times of what runs have moved
+  // with it, so that no duration and no bill changes (TRN-15). 0: it was not.
+  Millis clock_step{0};
 };
 
 struct LoadedRows {  // of live jobs and of nodes that are not gone

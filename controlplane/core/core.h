@@ -182,6 +182,9 @@ class Core {
   void offer_due(LiveJob& job);
   void capacity_due(LiveJob& job);
 
+  // core_clock.cc
+  void follow_wall_clock();
+
   // core_schedule.cc: places and intents
   void on(const IntentSent& input);
   void on(const IntentAnswered& input);
@@ -255,6 +258,8 @@ class Core {
   std::size_t inventory_heard_ = 0;
   std::int64_t first_rev_ = 1;
   bool begun_ = false;
+  Millis wall_ahead_{0};  // of the monotonic clock
+  Outcome held_back_;     // of a rejected input, which takes nothing out: for the next
 
   // Of the input that is being handled.
   Now now_;

@@ -27,6 +27,7 @@ Core::Core(CoreSettings settings, std::vector<Provider> providers, std::string b
       keys_(seed ^ hash_of(boot_id_)),
       now_(now) {
   began_ = now.mono;
+  wall_ahead_ = now.wall - now.mono;
   // Above all revisions of earlier processes, unless the clock was set back: then agents say so.
   first_rev_ = std::max<std::int64_t>(1, now.wall.count()) * 1000;
   load_nodes(std::move(rows.nodes));

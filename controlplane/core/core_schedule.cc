@@ -16,9 +16,16 @@ QueueKey key_of(const JobRow& job) { return {-job.priority, job.created_at, job.
 
 Outcome Core::handle(const Input& input, Now now) {
   now_ = now;
-  out_ = {};
+  out_ = std::exchange(held_back_, {});
   if (!std::exchange(begun_, true)) begin();
+  follow_wall_clock();
   std::visit([this](const auto& message) { on(message); }, input);
+  if (out_.rejection) {
+    Outcome refused;
+    refused.rejection = std::exchange(out_.rejection, {});
+    held_back_ = std::move(out_);
+    return refused;
+  }
   if (std::holds_alternative<Tick>(input)) run_timers();
   run_scheduler();
   collect_rows();

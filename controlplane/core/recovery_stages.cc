@@ -44,6 +44,14 @@ void close_interruption(InterruptionRow& row, UnixMillis now) {
   row.resumed_at = now;
 }
 
+void shift(InterruptionRow& row, Millis step) {
+  row.interrupted_at += step;
+  for (StageRow& stage : row.stages) {
+    if (stage.began) *stage.began += step;
+    if (stage.ended) *stage.ended += step;
+  }
+}
+
 double stage_seconds(const InterruptionRow& row, RecoveryStage stage) {
   const StageRow& own = row.stages[static_cast<std::size_t>(stage)];
   if (!own.began || !own.ended) return 0;

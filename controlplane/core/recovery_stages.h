@@ -24,6 +24,9 @@ void fail_provisioning(InterruptionRow& row, UnixMillis now);
 // The first new step: all stages are over.
 void close_interruption(InterruptionRow& row, UnixMillis now);
 
+// The wall clock was set by `step`: what was recorded moves with it, so that durations stay.
+void shift(InterruptionRow& row, Millis step);
+
 double stage_seconds(const InterruptionRow& row, RecoveryStage stage);
 
 // The word that users see for a job (TRN-06). Its interruption: the last one, or none.

@@ -1,5 +1,7 @@
 #include "controlplane/service/service.h"
 
+#include <algorithm>
+
 #include <time.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -176,6 +178,9 @@ asio::awaitable<Result<Applied>> Service::apply(Input input, Augment augment) {
   Applied applied;
   const Now time = now();
   applied.outcome = core_->handle(input, time);
+  if (const Millis step = applied.outcome.clock_step; step != Millis{0}) {
+    log_line(LogLevel::kWarning, "wall_clock_set", {{"by_ms", std::to_string(step.count())}});
+  }
   if (applied.outcome.rejection) co_return applied;
   if (const auto* sync = std::get_if<SyncInput>(&input)) {
     applied.desired = core_->desired_for(sync->message.node_id, time);

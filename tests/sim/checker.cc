@@ -95,7 +95,7 @@ void Checker::i1_old_epochs_change_nothing(const Tables& before, const control::
   const std::int64_t job_epoch = before.jobs.at(row.job_id).epoch;
   if (old->epoch != row.epoch || row.epoch >= job_epoch) return;
   if (row.step != old->step || row.resume != old->resume ||
-      row.first_step_at != old->first_step_at ||
+      row.first_step_at.has_value() != old->first_step_at.has_value() ||
       (row.state != old->state && row.state != AttemptState::kEnded)) {
     world_.fail("I1 old epochs change nothing",
                 named(row) + " is below the job's epoch " + std::to_string(job_epoch) +

@@ -386,6 +386,31 @@ TEST(ControlCore, SimulatedReclaimIsToldUntilTheAgentActsOnIt) {
   EXPECT_EQ(world.nodes.at("a").schedulable, Schedulable::kDraining);
 }
 
+TEST(ControlCore, ASetWallClockChangesNoBillAndNoDowntime) {
+  using std::chrono::hours;
+  CoreHarness world({}, {local(2)});
+  start_job(world, local_node());
+  const auto told = [&] {
+    const AttemptRow& row = world.attempt("j", 1);
+    return std::pair(world.now().wall - *row.accepted_at, world.now().wall - *row.first_step_at);
+  };
+  world.pass_beating(seconds(10), {"a", "b"});
+  const auto before = told();
+  world.set_wall(world.now().wall + hours(1));
+  EXPECT_EQ(world.handle(Tick{}).clock_step, hours(1));
+  EXPECT_EQ(told(), before);
+  EXPECT_EQ(world.handle(Tick{}).clock_step, Millis{0});
+
+  world.gone("a");
+  const InterruptionRow record = world.interruptions.at({"j", 1});
+  const AttemptRow ended = world.attempt("j", 1);
+  world.set_wall(world.now().wall - hours(2));
+  world.handle(Tick{});
+  EXPECT_EQ(world.interruptions.at({"j", 1}).interrupted_at, record.interrupted_at - hours(2));
+  EXPECT_EQ(world.interruptions.at({"j", 1}).stages[0].began, *record.stages[0].began - hours(2));
+  EXPECT_EQ(world.attempt("j", 1), ended);  // over: its bill is made
+}
+
 TEST(ControlCore, DrainAndUndrain) {
   CoreHarness world;
   start_job(world);

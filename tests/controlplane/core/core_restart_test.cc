@@ -40,6 +40,20 @@ TEST(ControlCoreRestart, ARestartLosesNothingAndOffersNothingBeforeTheInventory)
   EXPECT_EQ(world.interruptions.size(), 0u);
 }
 
+TEST(ControlCoreRestart, ARejectedFirstInputDoesNotLoseWhatTheStartDecided) {
+  CoreHarness world({}, {local(1)});
+  world.submit("j");
+  world.handle(Tick{});
+  ASSERT_EQ(world.intents.size(), 1u);
+  world.restart();  // the provider is to be asked again: nobody knows whether it was
+  const Outcome refused = world.handle(PauseJob{JobId("nobody")});
+  ASSERT_TRUE(refused.rejection);
+  EXPECT_TRUE(refused.commands.empty());
+  const Outcome next = world.handle(Tick{});
+  ASSERT_EQ(next.commands.size(), 1u);
+  EXPECT_EQ(std::get<CreateNode>(next.commands[0]).intent_key, world.intents.begin()->first);
+}
+
 TEST(ControlCoreRestart, TheInventoryEndsByItself) {
   CoreHarness world;
   start_job(world);
