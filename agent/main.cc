@@ -13,6 +13,7 @@
 #include "agent/daemon/daemon.h"
 #include "agent/options.h"
 #include "agent/reclaim_watch.h"
+#include "proto/version.h"
 
 namespace agent = ratchet::agent;
 
@@ -54,6 +55,7 @@ int main(int argc, char** argv) {
       "Runs training jobs on this machine for a control plane. Trainers live on when the agent is\n"
       "restarted, and when the control plane is out of reach.\n",
       "ratchet-agent"};
+  app.set_version_flag("--version", std::string("ratchet-agent ") + ratchet::kVersion);
   agent::Options options;
   agent::add_options(app, options);
   try {

@@ -12,6 +12,7 @@
 
 #include "controlplane/api/server.h"
 #include "controlplane/service/log.h"
+#include "proto/version.h"
 
 namespace {
 
@@ -19,6 +20,7 @@ namespace asio = boost::asio;
 using ratchet::control::SettingTexts;
 
 constexpr std::streamsize kMaxSettingsFile = 1 << 20;
+constexpr int kExitUsage = 2;
 
 int refuse(const std::string& message) {
   std::fprintf(stderr, "%s\n", message.c_str());
@@ -71,8 +73,9 @@ int serve(const std::vector<SettingTexts>& layers) {
 int main(int argc, char** argv) {
   CLI::App app{
       "The control plane: takes jobs, gives them to nodes, and brings them back after every "
-      "death."};
-  app.name("ratchet-control");
+      "death.",
+      "ratchet-control"};
+  app.set_version_flag("--version", std::string("ratchet-control ") + ratchet::kVersion);
   std::string file;
   bool print_template = false;
   SettingTexts flags;
@@ -86,7 +89,11 @@ int main(int argc, char** argv) {
         std::string(setting.meaning) +
             (setting.fallback.empty() ? "" : " [" + std::string(setting.fallback) + "]"));
   }
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
   if (print_template) {
     std::fputs(ratchet::control::settings_template().c_str(), stdout);
     return 0;

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "trainer/cli/command.h"
+#include "trainer/train/build_name.h"
 #include "trainer/train/step_engine.h"
 
 namespace cli = ratchet::trainer::cli;
@@ -13,6 +14,7 @@ int main(int argc, char** argv) {
       "Fine-tunes a Hugging Face model folder with LoRA on a chat file and writes a PEFT adapter.\n"
       "A run that was killed at any moment goes on with the same command, to the same bits.\n",
       "ratchet-trainer"};
+  app.set_version_flag("--version", ratchet::trainer::trainer_build());
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 fine, 1 findings or failure (said on stderr), 2 wrong usage, "

@@ -20,8 +20,6 @@
 
 namespace ratchet::agent {
 
-constexpr const char* kAgentVersion = "0.1.0";
-
 struct DaemonSettings {
   std::string control;  // URL
   std::string ca_file;

@@ -1,11 +1,13 @@
 // The node itself: facts, device check, disk, logs, status page.
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "agent/daemon/daemon_impl.h"
 #include "agent/daemon/files.h"
 #include "agent/daemon/off_loop.h"
+#include "proto/version.h"
 
 namespace ratchet::agent {
 namespace {
@@ -35,7 +37,7 @@ NodeFacts Daemon::Impl::first_facts() const {
   out.usd_per_hour = settings.usd_per_hour;
   out.cpu_cores = usable_cores();
   out.memory_total = memory_total();
-  out.agent_version = kAgentVersion;
+  out.agent_version = kVersion;
   out.cache_used = transfers->cache().used();
   if (const auto disk = disk_space(state.root())) out.disk_free = disk->free;
   return out;

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "controlplane/cli/command.h"
+#include "proto/version.h"
 
 namespace ratchet::control::cli {
 namespace {
@@ -51,6 +52,7 @@ int run_cli(int argc, const char* const* argv) {
       "First steps:  ratchet up             starts a control plane and a node on this machine\n"
       "              ratchet submit job.json --watch\n",
       "ratchet"};
+  app.set_version_flag("--version", std::string("ratchet ") + kVersion);
   app.require_subcommand(1);
   app.footer(kExitCodes);
   Flags flags;

@@ -3,11 +3,13 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import unittest
 
 from cluster_support import PROGRAMS, QUIET, ClusterTest, api
+from support import SOURCE
 
 COMMANDS = ("up", "login", "submit", "validate", "list", "show", "watch", "logs", "pause", "resume",
             "cancel", "checkpoints", "download", "nodes", "drain", "undrain", "simulate-reclaim")
@@ -33,6 +35,26 @@ class Help(unittest.TestCase):
             self.assertEqual(code, OK, path)
             self.assertIn("Example", out, path)
             self.assertIn("--json", out, path)
+
+
+class Programs(unittest.TestCase):
+    def run_program(self, name, *words):
+        return subprocess.run([PROGRAMS / name, *words], stdin=subprocess.DEVNULL, text=True,
+                              capture_output=True, timeout=60, check=False)
+
+    def test_all_say_the_version_that_the_changelog_begins_with(self):
+        changes = (SOURCE / "CHANGELOG.md").read_text(encoding="utf-8")
+        version = re.search(r"^## (\S+)", changes, re.MULTILINE)[1]
+        for name in ("ratchet", "ratchet-agent", "ratchet-control", "ratchet-trainer"):
+            done = self.run_program(name, "--version")
+            self.assertEqual((done.returncode, done.stdout), (OK, f"{name} {version}\n"), done.stderr)
+
+    def test_wrong_usage_leaves_with_2(self):
+        for name, *words in (("ratchet-agent", "--control", "x", "--state", "y"),
+                             ("ratchet-control",), ("ratchet-trainer", "run")):
+            done = self.run_program(name, *words, "--sate", "x")
+            self.assertEqual((done.returncode, done.stdout), (USAGE, ""))
+            self.assertIn("--sate", done.stderr)
 
 
 class Mistakes(ClusterTest):

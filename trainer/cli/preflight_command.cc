@@ -27,7 +27,7 @@ int preflight(const PreflightArgs& args) {
                                    {"kernel_ms", result.kernel_ms},
                                    {"device", result.device},
                                    {"message", result.message},
-                                   {"build", kTrainerBuild}};
+                                   {"build", trainer_build()}};
     std::puts(object.dump().c_str());
   } else if (result.passed) {
     std::printf("%s: computes; a matrix product took %.3f ms\n", result.device.c_str(),

@@ -2,8 +2,12 @@
 
 // What checkpoints and preflights call this program.
 
+#include <string>
+
+#include "proto/version.h"
+
 namespace ratchet::trainer {
 
-inline constexpr const char* kTrainerBuild = "ratchet-trainer 0.1.0";
+inline std::string trainer_build() { return std::string("ratchet-trainer ") + kVersion; }
 
 }  // namespace ratchet::trainer
