@@ -115,11 +115,13 @@ class CliError(Exception):
 class LocalCluster:
     """`with LocalCluster(...)`: a control plane that serves; at the end nothing of it is left."""
 
-    def __init__(self, programs, state, nodes=2, settings=(), environment=None, log=None):
+    def __init__(self, programs, state, nodes=2, settings=(), environment=None, log=None,
+                 flags=()):
         self.programs = pathlib.Path(programs)  # folder of ratchet, ratchet-control, ratchet-agent
         self.state = pathlib.Path(state).resolve()
         self.nodes_wanted = nodes
         self.settings = list(settings)
+        self.flags = list(flags)  # for `ratchet up`
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {**os.environ, "RATCHET_LOGIN": str(self.state / "login.json"),
@@ -140,7 +142,8 @@ class LocalCluster:
         settings.write_text("".join(f"{line}\n" for line in self.settings), encoding="utf-8")
         words = [self.programs / "ratchet", "up", "--json", "--nodes", str(self.nodes_wanted),
                  "--state", self.state, "--listen", f"{self.listen_host}:{self.port}", "--login",
-                 self.state / "login.json", "--settings", settings]
+                 self.state / "login.json", "--settings", settings,
+                 *self.flags]
         if self.trainer:
             words += ["--trainer", self.trainer]
         began = time.monotonic()

@@ -105,6 +105,25 @@ class OneControlPlane(ClusterTest):
         self.assertIsNotNone(cluster.ask("list"), "the first one serves on")
 
 
+class StoppedNodes(ClusterTest):
+    def test_up_with_stop_nodes_leaves_no_process_and_comes_back(self):
+        spec = self.spec(training={"data_epochs": None, "max_steps": 60})
+        expected = self.undisturbed(spec)
+        cluster = self.cluster(nodes=1, flags=["--stop-nodes"])
+        job_id = cluster.ask("submit", spec)["id"]
+        cluster.wait(lambda: (cluster.job(job_id) or {}).get("step", 0) > 0, 240, "training")
+        trainer = cluster.trainer_of(job_id)
+        cluster.stop()
+        cluster.wait(lambda: not any(node.agent() or node.trainers() for node in cluster.nodes()),
+                     30, "the nodes to stop")
+        self.assertFalse(trainer.is_alive())
+        cluster.start()
+        job = self.wait_over(cluster, job_id)
+        self.assertEqual(job["state"], "completed", job["failure"])
+        self.assertEqual(self.final_hashes(cluster, job_id), expected)
+        self.assert_head_only_rises(self.assert_no_gap(cluster, job_id))
+
+
 if __name__ == "__main__":
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("--rounds", type=int, default=ROUNDS)

@@ -15,7 +15,7 @@ from cluster_support import PROGRAMS, QUIET, ClusterTest, LocalCluster, api
 from fault_support import StaticNode
 
 NO_NAMESPACES = "no network namespaces"
-LONG_JOB = {"data_epochs": None, "max_steps": 4000}
+LONG_JOB = {"data_epochs": None, "max_steps": 100000}
 
 
 def run(*words):
