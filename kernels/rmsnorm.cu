@@ -18,6 +18,7 @@
 
 #include "kernels/device/reduce.cuh"
 #include "kernels/device/vec.cuh"
+#include "kernels/span.h"
 
 namespace ratchet::kernels {
 namespace {
@@ -190,24 +191,6 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 // ---------------------------------------------------------------------------------------------
 // Contract
-
-// A byte range of one argument; empty when the argument is null or has no rows.
-struct Span {
-  uintptr_t begin = 0;
-  uintptr_t bytes = 0;
-
-  Span(const void* p, int64_t size)
-      : begin(reinterpret_cast<uintptr_t>(p)),
-        bytes(p == nullptr ? 0 : static_cast<uintptr_t>(size)) {}
-  [[nodiscard]] bool aligned() const { return begin % 16 == 0; }
-  [[nodiscard]] bool overlaps(const Span& other) const {
-    return bytes > 0 && other.bytes > 0 && begin < other.begin + other.bytes &&
-           other.begin < begin + bytes;
-  }
-  [[nodiscard]] bool clashes(const Span& other) const {  // overlaps, and is not the very same
-    return overlaps(other) && (begin != other.begin || bytes != other.bytes);
-  }
-};
 
 bool shape_is_supported(int64_t T, int64_t D, int64_t element_bytes) {
   return T >= 0 && T <= kRowsMax && D > 0 && D % 8 == 0 && D <= kRowBytesMax / element_bytes;

@@ -7,13 +7,14 @@
 # NVIDIA GPU of compute capability 9.0. Neither root nor a network; GoogleTest is used when found.
 # Settings: BUILD_DIR (build/kernels), RESULTS_DIR (bench/results), RATCHET_COMMIT (git's by default).
 #
-# Writes RESULTS_DIR/rmsnorm-<gpu>.tsv and RESULTS_DIR/gpu-checks-<gpu>.txt. Exit status 0 when all
+# Writes RESULTS_DIR/<operator>-<gpu>.tsv and RESULTS_DIR/gpu-checks-<gpu>.txt. Exit status 0 when all
 # steps passed; a step that could not run here says so and fails, unless a flag above left it out.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build_dir=${BUILD_DIR:-build/kernels}
 results_dir=${RESULTS_DIR:-bench/results}
+operators=(rmsnorm)
 sanitizer=1
 bench=1
 for flag in "$@"; do
@@ -62,14 +63,18 @@ cmake --build "$build_dir" --parallel "$(nproc)"
 } >"$report"
 
 step "tests" ctest --test-dir "$build_dir" --output-on-failure
-step "GPU test, not skipped" bash -c \
-  "'$build_dir/bin/rmsnorm_test' | tee /dev/stderr | { ! grep -q 'SKIPPED'; }"
+for operator in "${operators[@]}"; do
+  step "GPU test of $operator, not skipped" bash -c \
+    "'$build_dir/bin/${operator}_test' | tee /dev/stderr | { ! grep -q 'SKIPPED'; }"
+done
 
 if ((sanitizer)); then
   if command -v compute-sanitizer >/dev/null; then
-    for tool in memcheck racecheck synccheck initcheck; do
-      step "compute-sanitizer $tool" \
-        compute-sanitizer --tool "$tool" --error-exitcode 1 "$build_dir/bin/rmsnorm_test"
+    for operator in "${operators[@]}"; do
+      for tool in memcheck racecheck synccheck initcheck; do
+        step "compute-sanitizer $tool, $operator" \
+          compute-sanitizer --tool "$tool" --error-exitcode 1 "$build_dir/bin/${operator}_test"
+      done
     done
   else
     echo "compute-sanitizer is not on PATH: memory and race checks did not run."
@@ -79,9 +84,12 @@ if ((sanitizer)); then
 fi
 
 if ((bench)); then
-  table=$results_dir/rmsnorm-$slug.tsv
-  step "benchmark -> $table" bash -c \
-    "'$build_dir/bin/rmsnorm_bench' --commit '$commit' >'$table.part' && mv '$table.part' '$table' && cat '$table'"
+  for operator in "${operators[@]}"; do
+    table=$results_dir/$operator-$slug.tsv
+    step "benchmark -> $table" bash -c \
+      "'$build_dir/bin/${operator}_bench' --commit '$commit' >'$table.part' \
+        && mv '$table.part' '$table' && cat '$table'"
+  done
 fi
 
 say "Summary ($report)"

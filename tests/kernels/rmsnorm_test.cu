@@ -11,6 +11,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/reference/compare.h"
 #include "kernels/reference/device_array.h"
 #include "kernels/reference/rmsnorm_ref.h"
 #include "kernels/reference/tolerance.h"
@@ -21,10 +22,12 @@ namespace {
 
 using reference::DeviceArray;
 using reference::DType;
+using reference::dtype_of;
+using reference::first_outside;
+using reference::magnitudes;
 using reference::OpClass;
 using reference::random_elements;
 using reference::same_bits;
-using reference::tolerance;
 using reference::widen;
 using reference::widened;
 
@@ -51,11 +54,6 @@ const std::vector<Case> kCases = {
     {9, 768, 1e15F},  {9, 768, 1e-15F, 0.0F},
     {9, 768, 1e-30F}, {9, 768, 1.0F, 100.0F},
 };
-
-template <class Element>
-constexpr DType dtype_of() {
-  return sizeof(Element) == 2 ? DType::kBf16 : DType::kF32;
-}
 
 template <class Element>
 struct Inputs {
@@ -141,24 +139,6 @@ Outputs<Element> run_backward(const Inputs<Element>& in, bool residual, bool wei
                       res.guards_intact() && dx.guards_intact() && rstd.guards_intact() &&
                       dw.guards_intact() && workspace.guards_intact();
   return out;
-}
-
-// Index of the first element outside the tolerance, or -1. NaN is always outside.
-template <class T>
-int64_t first_outside(const std::vector<T>& got, const std::vector<double>& exact,
-                      const std::vector<double>& scale, OpClass op, DType dtype, int64_t length) {
-  if (got.size() != exact.size()) return 0;
-  for (size_t i = 0; i < got.size(); ++i) {
-    const double allowed = tolerance(op, dtype, length, exact[i], scale[i]);
-    const double error = std::fabs(double{widen(got[i])} - exact[i]);
-    if (!(error <= allowed)) return static_cast<int64_t>(i);
-  }
-  return -1;
-}
-
-std::vector<double> magnitudes(std::vector<double> values) {
-  for (double& value : values) value = std::fabs(value);
-  return values;
 }
 
 template <class Element>
