@@ -22,13 +22,17 @@ ARCH = ["-gencode=arch=compute_90a,code=sm_90a"]
 FLAGS = ["-std=c++20", "-O3"]
 
 # File -> kernel -> (least 16-byte loads, least 16-byte stores, most narrow loads, most narrow
-# stores). Narrow ones: rstd (one float a row) and the column sums of dw.
+# stores). Narrow ones in rmsnorm: rstd (one float a row) and the column sums of dw.
 TABLE = {
     "rmsnorm.cu": {
         "forward_kernel": (2, 1, 0, 1),
         "backward_kernel": (4, 1, 1, 0),
         "weight_partials_kernel": (2, 0, None, None),
         "weight_sum_kernel": (0, 0, None, 1),
+    },
+    "swiglu.cu": {
+        "swiglu_forward_kernel": (2, 1, 0, 0),
+        "swiglu_backward_kernel": (3, 2, 0, 0),
     },
 }
 
