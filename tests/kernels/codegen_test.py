@@ -34,6 +34,9 @@ TABLE = {
         "swiglu_forward_kernel": (2, 1, 0, 0),
         "swiglu_backward_kernel": (3, 2, 0, 0),
     },
+    "rope.cu": {
+        "rope_kernel": (4, 2, 0, 0),
+    },
 }
 
 
