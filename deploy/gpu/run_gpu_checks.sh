@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build_dir=${BUILD_DIR:-build/kernels}
 results_dir=${RESULTS_DIR:-bench/results}
-operators=(rmsnorm swiglu rope)
+operators=(rmsnorm swiglu rope adamw)
 sanitizer=1
 bench=1
 for flag in "$@"; do

@@ -37,6 +37,12 @@ TABLE = {
     "rope.cu": {
         "rope_kernel": (4, 2, 0, 0),
     },
+    # Narrow in adamw: the last elements, the sums of blocks, the norm.
+    "adamw.cu": {
+        "norm_blocks_kernel": (1, 0, 1, 1),
+        "norm_total_kernel": (0, 0, None, 1),
+        "adamw_kernel": (8, 7, 5, 4),
+    },
 }
 
 
