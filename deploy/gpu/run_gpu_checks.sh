@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build_dir=${BUILD_DIR:-build/kernels}
 results_dir=${RESULTS_DIR:-bench/results}
-operators=(rmsnorm swiglu rope adamw)
+operators=(rmsnorm swiglu rope adamw nf4)
 sanitizer=1
 bench=1
 for flag in "$@"; do

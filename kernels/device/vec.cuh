@@ -30,6 +30,13 @@ __device__ inline void store_vector(Element* p, const uint4& packed) {
   *reinterpret_cast<uint4*>(p) = packed;
 }
 
+// REQUIRES: p is 16-byte aligned device memory, not shared memory. One instruction whatever stands
+// around it: the compiler takes a plain 16-byte store apart where it sees cause.
+template <class Element>
+__device__ inline void store_vector_global(Element* p, const uint4& packed) {
+  __stwb(reinterpret_cast<uint4*>(p), packed);
+}
+
 // A bf16 is the upper half of the fp32 with the same value, so widening is a shift.
 __device__ inline void unpack(const uint4& packed, float (&out)[8]) {
   const uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};

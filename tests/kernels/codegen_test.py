@@ -43,6 +43,11 @@ TABLE = {
         "norm_total_kernel": (0, 0, None, 1),
         "adamw_kernel": (8, 7, 5, 4),
     },
+    # Narrow in nf4: absmax and its codes and scales, the tables.
+    "nf4.cu": {
+        "nf4_quantize_kernel": (2, 1, 0, 8),
+        "nf4_dequantize_kernel": (1, 4, 5, 0),
+    },
 }
 
 
