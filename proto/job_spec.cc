@@ -46,6 +46,18 @@ std::span<const Word<Precision>> word_table(Precision) {
   return kTable;
 }
 
+std::span<const Word<Quantization>> word_table(Quantization) {
+  static constexpr std::array<Word<Quantization>, 2> kTable{
+      {{Quantization::kNone, "none"}, {Quantization::kNf4, "nf4"}}};
+  return kTable;
+}
+
+std::span<const Word<OptimizerKind>> word_table(OptimizerKind) {
+  static constexpr std::array<Word<OptimizerKind>, 2> kTable{
+      {{OptimizerKind::kAdamW, "adamw"}, {OptimizerKind::kAdamW8bit, "adamw_8bit"}}};
+  return kTable;
+}
+
 std::span<const Word<DeviceKind>> word_table(DeviceKind) {
   static constexpr std::array<Word<DeviceKind>, 3> kTable{{
       {DeviceKind::kAuto, "auto"},

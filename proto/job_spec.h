@@ -23,6 +23,8 @@ enum class DataFormat { kAuto, kChat, kShareGpt, kPromptCompletion, kText, kConv
 enum class OverLong { kError, kDrop, kTruncate };
 enum class Schedule { kCosine, kLinear, kConstant };
 enum class Precision { kFp32, kBf16 };
+enum class Quantization { kNone, kNf4 };
+enum class OptimizerKind { kAdamW, kAdamW8bit };
 enum class DeviceKind { kAuto, kCpu, kCuda };
 enum class PriceClass { kSpot, kOnDemand };
 
@@ -31,6 +33,8 @@ std::span<const Word<DataFormat>> word_table(DataFormat);
 std::span<const Word<OverLong>> word_table(OverLong);
 std::span<const Word<Schedule>> word_table(Schedule);
 std::span<const Word<Precision>> word_table(Precision);
+std::span<const Word<Quantization>> word_table(Quantization);
+std::span<const Word<OptimizerKind>> word_table(OptimizerKind);
 std::span<const Word<DeviceKind>> word_table(DeviceKind);
 std::span<const Word<PriceClass>> word_table(PriceClass);
 
@@ -69,6 +73,7 @@ struct LoraSpec {  // meaningless (and not in the JSON) when method is full
   std::int64_t rank = 16;
   std::int64_t alpha = 32;  // 2 * rank when not written; scaling = alpha/rank or alpha/sqrt(rank)
   bool rslora = false;
+  bool dora = false;                        // direction and magnitude apart (DoRA)
   double dropout = 0.05;                    // probability that an input element is zeroed
   std::vector<std::string> target_modules;  // subset of all_target_modules(), in that order
   std::optional<std::string> init_adapter;  // PEFT folder whose weights the job starts from
@@ -108,7 +113,8 @@ struct TrainingSpec {
   bool operator==(const TrainingSpec&) const = default;
 };
 
-struct OptimizerSpec {  // AdamW
+struct OptimizerSpec {
+  OptimizerKind kind = OptimizerKind::kAdamW;
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;
@@ -134,6 +140,7 @@ struct JobSpec {
   std::string base_model;  // Hugging Face folder
   PresetRef preset;
   Method method = Method::kLora;
+  Quantization quantization = Quantization::kNone;  // of the frozen base's linear layers
   DataSpec data;
   LoraSpec lora;
   TrainingSpec training;

@@ -126,6 +126,7 @@ void read_lora(ObjectReader& root, JobSpec& spec) {
   if (reader->integer("rank", lora.rank, integer_range("$.lora.rank"))) lora.alpha = 2 * lora.rank;
   reader->integer("alpha", lora.alpha, integer_range("$.lora.alpha"));
   reader->boolean("rslora", lora.rslora);
+  reader->boolean("dora", lora.dora);
   reader->number("dropout", lora.dropout, number_range("$.lora.dropout"));
   read_target_modules(*reader, lora.target_modules);
   reader->text("init_adapter", lora.init_adapter, kPathRule);
@@ -210,6 +211,7 @@ void read_training(ObjectReader& root, JobSpec& spec) {
 
 void read_rest(ObjectReader& root, JobSpec& spec) {
   if (auto reader = root.object("optimizer")) {
+    reader->word("kind", spec.optimizer.kind);
     reader->number("beta1", spec.optimizer.beta1, number_range("$.optimizer.beta1"));
     reader->number("beta2", spec.optimizer.beta2, number_range("$.optimizer.beta2"));
     reader->number("eps", spec.optimizer.eps, number_range("$.optimizer.eps"));
@@ -266,6 +268,11 @@ std::span<const KeyHint> job_spec_hints() {
       KeyHint{"lora_alpha", "lora.alpha"},
       KeyHint{"use_rslora", "lora.rslora"},
       KeyHint{"rslora", "lora.rslora"},
+      KeyHint{"use_dora", "lora.dora"},
+      KeyHint{"dora", "lora.dora"},
+      KeyHint{"load_in_4bit", "quantization"},
+      KeyHint{"bnb_4bit_quant_type", "quantization"},
+      KeyHint{"optim", "optimizer.kind"},
       KeyHint{"dropout", "lora.dropout"},
       KeyHint{"lora_dropout", "lora.dropout"},
       KeyHint{"target_modules", "lora.target_modules"},
@@ -311,6 +318,11 @@ JobSpec read_job_spec(ObjectReader& root) {
   root.text("base_model", spec.base_model, kPathRule);
   read_preset(root, spec);
   root.word("method", spec.method);
+  root.word("quantization", spec.quantization);
+  if (spec.method == Method::kFull && spec.quantization != Quantization::kNone) {
+    root.add_finding("quantization",
+                     "needs a frozen base, and method \"full\" trains it; remove one of the two.");
+  }
   read_data(root, spec.data);
   read_lora(root, spec);
   read_training(root, spec);

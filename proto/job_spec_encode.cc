@@ -35,11 +35,9 @@ json data_to_json(const DataSpec& data) {
 }
 
 json lora_to_json(const LoraSpec& lora) {
-  json out = {{"rank", lora.rank},
-              {"alpha", lora.alpha},
-              {"rslora", lora.rslora},
-              {"dropout", lora.dropout},
-              {"target_modules", lora.target_modules}};
+  json out = {{"rank", lora.rank},       {"alpha", lora.alpha},
+              {"rslora", lora.rslora},   {"dora", lora.dora},
+              {"dropout", lora.dropout}, {"target_modules", lora.target_modules}};
   put_if(out, "init_adapter", lora.init_adapter);
   return out;
 }
@@ -138,6 +136,7 @@ json job_spec_to_json(const JobSpec& spec) {
               {"base_model", spec.base_model},
               {"preset", spec.preset.name + "@" + std::to_string(spec.preset.version)},
               {"method", to_word(spec.method)},
+              {"quantization", to_word(spec.quantization)},
               {"data", data_to_json(spec.data)},
               {"training", training_to_json(spec.training)},
               {"price_class", to_word(spec.price_class)},
@@ -145,7 +144,8 @@ json job_spec_to_json(const JobSpec& spec) {
               {"client", spec.client},
               {"notes", spec.notes}};
   if (spec.method == Method::kLora) out["lora"] = lora_to_json(spec.lora);
-  out["optimizer"] = {{"beta1", spec.optimizer.beta1},
+  out["optimizer"] = {{"kind", to_word(spec.optimizer.kind)},
+                      {"beta1", spec.optimizer.beta1},
                       {"beta2", spec.optimizer.beta2},
                       {"eps", spec.optimizer.eps},
                       {"weight_decay", spec.optimizer.weight_decay}};

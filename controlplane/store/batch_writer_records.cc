@@ -1,5 +1,7 @@
 #include "controlplane/store/batch_writer.h"
 
+#include <algorithm>
+
 namespace ratchet::control {
 
 namespace {

@@ -299,6 +299,32 @@ class Run(Folder):
                                  capture_output=True, text=True, env=quiet_environment())
         self.assertEqual(process.returncode, 0, process.stderr)
 
+    def test_nf4_and_dora_learn_and_resume_exactly(self):
+        spec = self.spec(quantization="nf4", lora={"dora": True}, training={"learning_rate": 5e-3})
+        whole, out = self.folder / "whole", self.folder / "killed"
+        self.run_trainer(spec, whole)
+        self.assertIn("NF4", " ".join(event["detail"] for event in events(whole, "stage")))
+        process = self.start(spec, out)
+        self.assertTrue(wait_until(lambda: len(checkpoints(out)) >= 2, process))
+        self.kill(process)
+        self.run_trainer(spec, out)
+        self.assertEqual(events(out, "resume")[-1]["class"], "A")
+        self.assertEqual(final_hashes(out), final_hashes(whole))
+        config = json.loads((out / "adapter" / "adapter_config.json").read_text())
+        self.assertIs(config["use_dora"], True)
+        losses = [event["loss"] for event in events(whole, "step")]
+        self.assertLess(losses[-1], losses[0] / 2)
+
+        def held_out(*words):
+            done = subprocess.run([TRAINER, "eval", MODEL, HELD_OUT, "--json", *words], text=True,
+                                  capture_output=True, env=quiet_environment(), check=True)
+            return json.loads(done.stdout)["mean_loss"]
+        adapter = ("--adapter", out / "adapter")
+        self.assertLess(held_out(*adapter, "--quantization", "nf4"), held_out("--quantization", "nf4"))
+        self.assertNotEqual(held_out(*adapter, "--quantization", "nf4"), held_out(*adapter))
+        _, stderr = self.run_trainer(self.spec("dense.json", lora={"dora": True}), out, expect=1)
+        self.assertIn("quantization", stderr)
+
     def test_continue_from_another_adapter(self):
         first = self.folder / "first"
         self.run_trainer(self.spec(), first)

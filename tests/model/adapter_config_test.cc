@@ -47,7 +47,6 @@ TEST(AdapterConfig, ReadsTheThreeFormsOfTargets) {
 
 TEST(AdapterConfig, WhatGoesBeyondPlainLoraIsRefusedByName) {
   const std::vector<std::pair<const char*, const char*>> cases = {
-      {R"("use_dora":true)", "use_dora"},
       {R"("use_qalora":true)", "use_qalora"},
       {R"("lora_bias":true)", "lora_bias"},
       {R"("fan_in_fan_out":true)", "fan_in_fan_out"},

@@ -4,6 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -11,8 +13,10 @@
 #include "tests/model/fixtures.h"
 #include "tests/support/files.h"
 #include "tests/support/shared_inputs.h"
+#include "trainer/model/copy_folder.h"
 #include "trainer/model/generate.h"
 #include "trainer/model/merge.h"
+#include "trainer/ops/linear_weight.h"
 
 namespace ratchet::trainer {
 namespace {
@@ -74,13 +78,21 @@ HfFolder open_folder(const std::filesystem::path& path) {
   return std::move(HfFolder::open(path)).value();
 }
 
+struct Variant {
+  bool dora = false;
+  Quantization quantization = Quantization::kNone;
+};
+constexpr Variant kDora{.dora = true};
+constexpr Variant kNf4{.quantization = Quantization::kNf4};
+constexpr std::array<Variant, 4> kVariants{{{}, kDora, kNf4, {true, Quantization::kNf4}}};
+
 // A model with adapters whose B is not zero, and what it computes.
 class Adapted {
  public:
-  Adapted(const HfFolder& folder, double dropout, at::ScalarType dtype = at::kFloat)
-      : layout_(make_layout(folder.config())),
+  Adapted(const HfFolder& folder, double dropout, Variant variant = {})
+      : layout_(make_layout(folder.config(), variant.dora)),
         arena_(layout_.arena, at::kCPU, ParamArena::Use::kTraining),
-        model_(CausalLm::load(folder, at::kCPU, dtype)) {
+        model_(CausalLm::load(folder, at::kCPU, at::kFloat, variant.quantization)) {
     init_lora(layout_, 5, arena_);
     for (const LoraAdapter& adapter : layout_.adapters) {
       const at::NoGradGuard no_grad;
@@ -88,6 +100,14 @@ class Adapted {
       b.view({-1}).copy_(at::arange(b.numel()).remainder(7).sub(3.0).mul(0.02));
     }
     model_.attach_lora(layout_, arena_, {dropout, 77});
+    if (variant.dora) {
+      model_.init_magnitudes();
+      const at::NoGradGuard no_grad;
+      for (const LoraAdapter& adapter : layout_.adapters) {
+        at::Tensor m = arena_.leaf(*adapter.magnitude);
+        m.mul_(at::arange(m.numel()).remainder(5).mul(0.1).add(0.8));
+      }
+    }
   }
 
   CausalLm& model() { return model_; }
@@ -112,8 +132,8 @@ class Adapted {
   }
 
  private:
-  static LoraLayout make_layout(const ModelConfig& config) {
-    return std::move(make_lora_layout(config, {3, 6.0, false}, kAllTargetModules)).value();
+  static LoraLayout make_layout(const ModelConfig& config, bool dora) {
+    return std::move(make_lora_layout(config, {3, 6.0, false, dora}, kAllTargetModules)).value();
   }
 
   LoraLayout layout_;
@@ -163,21 +183,58 @@ TEST_P(CausalLmTest, PackedRowsGiveWhatEachGivesAlone) {
 }
 
 TEST_P(CausalLmTest, DropoutDoesNotDependOnMicroBatches) {
-  Adapted adapted(folder(), 0.4);
-  const std::vector<Sample> rows = samples();
-  const auto whole = adapted.step({pack(rows)});
-  expect_close(whole, adapted.step({pack({rows[2], rows[0]}), pack({rows[3], rows[1]})}));
-  EXPECT_NE(whole.loss, adapted.step({pack(rows, /*data_epoch=*/3)}).loss);
-  EXPECT_NE(whole.loss, Adapted(folder(), 0.0).step({pack(rows)}).loss);
+  for (const Variant& variant : kVariants) {
+    Adapted adapted(folder(), 0.4, variant);
+    const std::vector<Sample> rows = samples();
+    const auto whole = adapted.step({pack(rows)});
+    expect_close(whole, adapted.step({pack({rows[2], rows[0]}), pack({rows[3], rows[1]})}));
+    EXPECT_NE(whole.loss, adapted.step({pack(rows, /*data_epoch=*/3)}).loss);
+    EXPECT_NE(whole.loss, Adapted(folder(), 0.0, variant).step({pack(rows)}).loss);
+  }
 }
 
 TEST_P(CausalLmTest, CheckpointingChangesNoBit) {
-  for (const double dropout : {0.0, 0.4}) {
-    Adapted adapted(folder(), dropout);
-    const auto plain = adapted.step({pack(samples())});
-    adapted.model().set_gradient_checkpointing(true);
-    expect_same_bits(plain, adapted.step({pack(samples())}));
+  for (const Variant& variant : kVariants) {
+    for (const double dropout : {0.0, 0.4}) {
+      Adapted adapted(folder(), dropout, variant);
+      const auto plain = adapted.step({pack(samples())});
+      adapted.model().set_gradient_checkpointing(true);
+      expect_same_bits(plain, adapted.step({pack(samples())}));
+    }
   }
+}
+
+TEST_P(CausalLmTest, FreshMagnitudesLeaveTheModelAsItIs) {
+  auto layout =
+      std::move(make_lora_layout(folder().config(), {3, 6.0, false, true}, kAllTargetModules))
+          .value();
+  ParamArena arena(layout.arena, at::kCPU, ParamArena::Use::kTraining);
+  CausalLm model = CausalLm::load(folder(), at::kCPU, at::kFloat);
+  const PackedBatch batch = pack(samples());
+  const at::Tensor before = model.logits(batch, 0, 50);
+  init_lora(layout, 5, arena);
+  model.attach_lora(layout, arena, {});
+  model.init_magnitudes();
+  EXPECT_LE((model.logits(batch, 0, 50) - before).abs().max().item<float>(), 2e-5F);
+}
+
+// The folder with each linear weight of a block replaced by what NF4 keeps of it.
+TEST_P(CausalLmTest, Nf4IsTheModelOfTheDenseCopies) {
+  const auto rounded = temp_.path() / "rounded";
+  CopyFolderArgs args;
+  args.selects = [](const FolderTensor& tensor) {
+    return tensor.tensor.name.find("_proj.weight") != std::string::npos;
+  };
+  args.transform = [](const FolderTensor& tensor, std::span<float> values) -> Status {
+    at::Tensor w = at::from_blob(values.data(), tensor.tensor.shape, at::kFloat);
+    w.copy_(ops::quantise_nf4(w.clone(), at::kCPU).dense());
+    return ok();
+  };
+  ASSERT_TRUE(is_ok(copy_model_folder(folder(), rounded, args)));
+  const CausalLm nf4 = CausalLm::load(folder(), at::kCPU, at::kFloat, Quantization::kNf4);
+  const CausalLm dense = CausalLm::load(open_folder(rounded), at::kCPU, at::kFloat);
+  const PackedBatch batch = pack(samples());
+  EXPECT_TRUE(at::equal(nf4.logits(batch, 0, 50), dense.logits(batch, 0, 50)));
 }
 
 TEST_P(CausalLmTest, RunsTwiceToTheSameBits) {
@@ -202,7 +259,7 @@ TEST_P(CausalLmTest, LossIsWhatTheLogitsSay) {
 }
 
 TEST_P(CausalLmTest, CachedStepsGiveTheLogitsOfTheWholeText) {
-  Adapted adapted(folder(), 0.5);
+  Adapted adapted(folder(), 0.5, kDora);
   const Sample row = make_sample(1, 23);
   const at::Tensor whole = adapted.model().logits(pack({row}), 0, 23);
   KvCache cache;
@@ -244,19 +301,21 @@ TEST_P(CausalLmTest, FullMethodIsTheSameModelAndTrainsEveryWeight) {
 }
 
 TEST_P(CausalLmTest, MergedFolderGivesTheAdaptedLogits) {
-  Adapted adapted(folder(), 0.0);
-  const auto adapter = temp_.path() / "adapter", merged = temp_.path() / "merged";
-  ASSERT_TRUE(
-      is_ok(write_peft_folder(adapter, adapter_config_for(adapted.layout(), "base", 0.0),
-                              adapted.layout(), ParamArena::host_span(adapted.arena().params()))));
-  const HfFolder base = folder();
-  const PeftFolder peft = std::move(PeftFolder::open(adapter, base.config())).value();
-  ASSERT_TRUE(is_ok(merge_adapter(base, peft, merged)));
-  const CausalLm model = CausalLm::load(open_folder(merged), at::kCPU, at::kFloat);
-  const PackedBatch batch = pack(samples());
-  EXPECT_LE(
-      (model.logits(batch, 0, 50) - adapted.model().logits(batch, 0, 50)).abs().max().item<float>(),
-      2e-5F);
+  for (const Variant& variant : {Variant{}, kDora}) {
+    Adapted adapted(folder(), 0.0, variant);
+    const std::string kind = variant.dora ? "dora" : "lora";
+    const auto adapter = temp_.path() / kind, merged = temp_.path() / (kind + "-merged");
+    ASSERT_TRUE(is_ok(write_peft_folder(adapter, adapter_config_for(adapted.layout(), "base", 0.0),
+                                        adapted.layout(),
+                                        ParamArena::host_span(adapted.arena().params()))));
+    const HfFolder base = folder();
+    const PeftFolder peft = std::move(PeftFolder::open(adapter, base.config())).value();
+    ASSERT_TRUE(is_ok(merge_adapter(base, peft, merged)));
+    const CausalLm model = CausalLm::load(open_folder(merged), at::kCPU, at::kFloat);
+    const PackedBatch batch = pack(samples());
+    const at::Tensor off = model.logits(batch, 0, 50) - adapted.model().logits(batch, 0, 50);
+    EXPECT_LE(off.abs().max().item<float>(), 2e-5F) << kind;
+  }
 }
 
 TEST_P(CausalLmTest, SampledTextFollowsItsSeed) {

@@ -21,8 +21,9 @@ using ratchet::testing::TempFolder;
 using ratchet::testing::tiny_config;
 using ratchet::testing::write_bytes;
 
-void write_adapter(const std::filesystem::path& folder) {
-  const auto layout = make_lora_layout(tiny_config(), {.rank = 2, .alpha = 4.0}, kAllTargetModules);
+void write_adapter(const std::filesystem::path& folder, bool dora = false) {
+  const auto layout =
+      make_lora_layout(tiny_config(), {.rank = 2, .alpha = 4.0, .dora = dora}, kAllTargetModules);
   ASSERT_TRUE(is_ok(layout));
   const std::vector<float> arena(static_cast<std::size_t>(layout->arena.arena_size), 0.5F);
   ASSERT_TRUE(
@@ -52,6 +53,15 @@ TEST(Inspect, TellsAnAdapterFolder) {
   EXPECT_EQ(inspection->kind, InspectKind::kAdapterFolder);
   EXPECT_TRUE(inspection->valid) << inspection->reason;
   EXPECT_EQ(inspection->tensors.size(), 28U);
+}
+
+TEST(Inspect, TellsADoraAdapter) {
+  const TempFolder temp;
+  write_adapter(temp.path(), true);
+  const auto inspection = inspect_path(temp.path(), {});
+  ASSERT_TRUE(is_ok(inspection));
+  EXPECT_TRUE(inspection->valid) << inspection->reason;
+  EXPECT_EQ(inspection->tensors.size(), 42U);
 }
 
 TEST(Inspect, BadContentIsAVerdictWithItsReason) {

@@ -42,6 +42,19 @@ class PeftFolderTest : public ::testing::Test {
 
   Result<PeftFolder> open() { return PeftFolder::open(temp_.path(), base_); }
 
+  // An adapter with magnitudes of 2 whose config says so, or does not.
+  std::filesystem::path with_magnitudes(bool told) {
+    const auto layout = make_lora_layout(base_, {.rank = 3, .alpha = 6.0, .dora = true},
+                                         std::vector<TargetModule>{TargetModule::kDown});
+    const std::vector<float> arena(static_cast<std::size_t>(layout->arena.arena_size), 2.0F);
+    AdapterConfig config = adapter_config_for(*layout, "the/base", 0.05);
+    EXPECT_TRUE(config.dora);
+    config.dora = told;
+    const auto folder = temp_.path() / (told ? "told" : "untold");
+    EXPECT_TRUE(is_ok(write_peft_folder(folder, config, *layout, arena)));
+    return folder;
+  }
+
   // Rewrites the weights with other names and dtype.
   void rewrite(const std::function<std::string(std::string)>& rename, DType dtype = DType::kF32) {
     std::vector<TensorSpec> specs;
@@ -141,14 +154,29 @@ TEST_F(PeftFolderTest, ForeignTensorsAreRefusedByName) {
     });
     return open();
   };
-  expect_error(renamed("layers.1.mlp.down_proj.lora_A.weight",
-                       "layers.1.mlp.down_proj.lora_magnitude_vector"),
-               Code::kUnsupported, "DoRA");
   expect_error(renamed("model.layers.1.mlp.down_proj.lora_A", "lm_head.lora_A"), Code::kUnsupported,
                "head");
   expect_error(renamed("layers.1.mlp.down_proj", "layers.1.mlp.c_proj"), Code::kCorrupt, "c_proj");
   expect_error(renamed("layers.1.", "layers.01."), Code::kCorrupt, "layers.01.");
   expect_error(renamed("layers.1.", "layers.9."), Code::kInvalidArgument, "Layer 9");
+}
+
+TEST_F(PeftFolderTest, MagnitudesGoWithUseDora) {
+  expect_error(PeftFolder::open(with_magnitudes(false), base_), Code::kCorrupt,
+               "no use_dora, and the file has a lora_magnitude_vector");
+  const auto folder = with_magnitudes(true);
+  const auto opened = PeftFolder::open(folder, base_);
+  ASSERT_TRUE(is_ok(opened));
+  EXPECT_TRUE(opened->layout().dora);
+  std::vector<float> arena(static_cast<std::size_t>(opened->layout().arena.arena_size));
+  ASSERT_TRUE(is_ok(opened->read_into(arena)));
+  const ArenaTensor* m = opened->layout().arena.find(
+      "base_model.model.model.layers.0.mlp.down_proj.lora_magnitude_vector");
+  ASSERT_NE(m, nullptr);
+  EXPECT_EQ(m->shape, (std::vector<std::int64_t>{base_.hidden_size}));
+  EXPECT_EQ(arena[static_cast<std::size_t>(m->offset)], 2.0F);
+  edit_config("use_dora", true);  // the fixture's own file has none
+  expect_error(open(), Code::kCorrupt, "the file has no lora_magnitude_vector");
 }
 
 TEST_F(PeftFolderTest, ConfigAndFileMustAgree) {

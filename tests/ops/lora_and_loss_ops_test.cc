@@ -45,7 +45,7 @@ at::Tensor reference(const Layer& l, const LoraDropout& dropout) {
 }
 
 at::Tensor run(const Layer& l, const LoraDropout& dropout) {
-  return lora_linear(l.x, l.w, l.bias, {l.a, l.b, kScaling}, dropout);
+  return lora_linear(l.x, l.w, l.bias, {.a_RI = l.a, .b_OR = l.b, .scaling = kScaling}, dropout);
 }
 
 TEST(LoraLinear, EqualsItsFormula) {
@@ -64,7 +64,8 @@ TEST(LoraLinear, HasTheGradientsOfItsFormula) {
     const LoraDropout dropout = dropout_for(5, p);
     expect_gradients(
         [&](const auto& in) {
-          return lora_linear(in[0], l.w, l.bias, {in[1], in[2], kScaling}, dropout);
+          return lora_linear(in[0], l.w, l.bias,
+                             {.a_RI = in[1], .b_OR = in[2], .scaling = kScaling}, dropout);
         },
         {l.x, l.a, l.b});
   }
@@ -122,7 +123,7 @@ TEST(LoraLinear, PassesNan) {
 
 TEST(LoraLinear, RefusesWhatDoesNotFit) {
   Layer l = layer(3, 4, 5, 2);
-  EXPECT_THROW(lora_linear(l.x, l.w, l.bias, {l.b, l.a, 1.0}, {}), c10::Error);
+  EXPECT_THROW(lora_linear(l.x, l.w, l.bias, {.a_RI = l.b, .b_OR = l.a}, {}), c10::Error);
   EXPECT_THROW(run(l, dropout_for(2, 0.1)), c10::Error);
   EXPECT_THROW(run(l, dropout_for(3, 1.0)), c10::Error);
   l.w.set_requires_grad(true);

@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 RELATIVE = 1e-5  # of a loss, of the largest logit, of a gradient's norm
 RANK, ALPHA = 4, 10
+DORA = ("llama_tied_biased", "qwen3_head_dim")  # families whose adapters have magnitudes
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 VOCAB = 131
 ROW_LENGTHS = (53, 41, 41, 7)
@@ -118,15 +119,17 @@ def load_reference(folder, dtype=torch.float32):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
 
 
-def make_adapter(base_folder, out, rslora=False):
+def make_adapter(base_folder, out, rslora=False, dora=False):
     torch.manual_seed(11)
     model = get_peft_model(load_reference(base_folder), LoraConfig(
         r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=TARGETS, bias="none",
-        task_type="CAUSAL_LM", use_rslora=rslora))
+        task_type="CAUSAL_LM", use_rslora=rslora, use_dora=dora))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.copy_(0.1 * torch.randn_like(parameter))
+            if "lora_magnitude" in name:
+                parameter.mul_(1 + 0.2 * torch.rand_like(parameter))
     model.save_pretrained(out)
 
 
@@ -135,7 +138,10 @@ def load_adapted(base, adapter, dtype=torch.float32):
 
 
 def gradients_of(model):
-    return {name.replace(".default", ""): p.grad for name, p in model.named_parameters()
+    def stored(name):  # as in adapter files: magnitudes carry no ".weight"
+        name = name.replace(".default", "")
+        return name.removesuffix(".weight") if "lora_magnitude" in name else name
+    return {stored(name): p.grad for name, p in model.named_parameters()
             if p.grad is not None}
 
 
@@ -258,7 +264,7 @@ def check_family(report, name, work):
     make_lively(model)
     base, adapter = work / "base", work / "adapter"
     model.save_pretrained(base)
-    make_adapter(base, adapter, rslora=name == "mistral_window")
+    make_adapter(base, adapter, rslora=name == "mistral_window", dora=name in DORA)
     batch_file = work / "batch.json"
     rows, targets = make_batch(batch_file)
     check_forward(report, name, base, adapter, work, batch_file, rows, targets)

@@ -82,6 +82,8 @@ TEST(SpecChanges, EverythingThatShapesTheResultIsLocked) {
   now.data.chat_template = "x";
   now.lora.alpha = 1;
   now.lora.rslora = true;
+  now.lora.dora = false;
+  now.quantization = Quantization::kNone;
   now.lora.dropout = 0;
   now.training.learning_rate = 1e-5;
   now.training.schedule = Schedule::kConstant;
@@ -89,9 +91,13 @@ TEST(SpecChanges, EverythingThatShapesTheResultIsLocked) {
   now.training.global_batch = 64;
   now.training.precision = Precision::kFp32;
   now.training.max_grad_norm = 2;
-  now.optimizer = {.beta1 = 0.5, .beta2 = 0.5, .eps = 1e-6, .weight_decay = 0};
+  now.optimizer = {.kind = OptimizerKind::kAdamW8bit,
+                   .beta1 = 0.5,
+                   .beta2 = 0.5,
+                   .eps = 1e-6,
+                   .weight_decay = 0};
   // The two columns count too: they go with the format.
-  EXPECT_EQ(locked_changes(before, now).size(), 20U);
+  EXPECT_EQ(locked_changes(before, now).size(), 23U);
   EXPECT_TRUE(allowed_changes(before, now).empty());
 }
 

@@ -64,6 +64,8 @@ TEST(JobSpec, FullExampleIsReadFieldByField) {
   EXPECT_EQ(spec.lora.rank, 32);
   EXPECT_EQ(spec.lora.target_modules, (std::vector<std::string>{"q_proj", "v_proj"}));
   EXPECT_EQ(spec.lora.init_adapter, "adapters/v1");
+  EXPECT_TRUE(spec.lora.dora);
+  EXPECT_EQ(spec.quantization, Quantization::kNf4);
   EXPECT_EQ(spec.training.schedule, Schedule::kLinear);
   EXPECT_EQ(spec.training.warmup_steps, 20);
   EXPECT_EQ(spec.training.warmup_ratio, std::nullopt);
@@ -71,7 +73,7 @@ TEST(JobSpec, FullExampleIsReadFieldByField) {
   EXPECT_EQ(spec.training.data_epochs, std::nullopt);
   EXPECT_EQ(spec.training.early_stop, (EarlyStop{5, 0.001}));
   EXPECT_EQ(spec.training.loss_plateau, (LossPlateau{300, 0.002}));
-  EXPECT_EQ(spec.optimizer, (OptimizerSpec{0.9, 0.95, 1e-8, 0.01}));
+  EXPECT_EQ(spec.optimizer, (OptimizerSpec{OptimizerKind::kAdamW, 0.9, 0.95, 1e-8, 0.01}));
   EXPECT_EQ(spec.checkpoint, (CheckpointSpec{50, 3}));
   EXPECT_EQ(spec.devices, (DevicesSpec{DeviceKind::kCuda, 2, true}));
   EXPECT_EQ(spec.price_class, PriceClass::kOnDemand);
@@ -170,6 +172,8 @@ TEST(JobSpec, EveryRejectionPathIsTaken) {
       {"/lora/alpha", 0, "$.lora.alpha"},
       {"/lora/alpha", 1.5, "$.lora.alpha"},
       {"/lora/rslora", 1, "$.lora.rslora"},
+      {"/lora/dora", "yes", "$.lora.dora"},
+      {"/quantization", "int4", "$.quantization"},
       {"/lora/dropout", 1, "$.lora.dropout"},
       {"/lora/dropout", -0.1, "$.lora.dropout"},
       {"/lora/target_modules", json::array(), "$.lora.target_modules"},
@@ -200,6 +204,7 @@ TEST(JobSpec, EveryRejectionPathIsTaken) {
       {"/training/loss_plateau", {{"window_steps", 1}}, "$.training.loss_plateau.window_steps"},
       {"/training/loss_plateau", {{"min_delta", 101}}, "$.training.loss_plateau.min_delta"},
       {"/optimizer", {{"beta1", 1}}, "$.optimizer.beta1"},
+      {"/optimizer", {{"kind", "sgd"}}, "$.optimizer.kind"},
       {"/optimizer", {{"beta2", -0.1}}, "$.optimizer.beta2"},
       {"/optimizer", {{"eps", 0}}, "$.optimizer.eps"},
       {"/optimizer", {{"weight_decay", 2}}, "$.optimizer.weight_decay"},

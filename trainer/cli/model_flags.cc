@@ -10,6 +10,11 @@ void add_model_flags(CLI::App& command, ModelFlags& flags) {
   command.add_option("--precision", flags.precision, "auto (as stored), fp32 or bf16")
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "fp32", "bf16"}));
+  command
+      .add_option("--quantization", flags.quantization,
+                  "none or nf4: linear layers in 4 bits, as a job with quantization nf4 sees them")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"none", "nf4"}));
   command.add_option("--device", flags.device, "auto, cpu or cuda")
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
@@ -22,6 +27,7 @@ Result<std::unique_ptr<InferenceModel>> open_model(const ModelFlags& flags,
   args.adapter = flags.adapter;
   args.bf16 = flags.precision == "bf16" ||
               (flags.precision == "auto" && folder.main_dtype() == DType::kBF16);
+  args.quantization = from_word<Quantization>(flags.quantization).value_or(Quantization::kNone);
   args.device = flags.device == "cpu"    ? DeviceKind::kCpu
                 : flags.device == "cuda" ? DeviceKind::kCuda
                                          : DeviceKind::kAuto;

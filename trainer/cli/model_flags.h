@@ -19,6 +19,7 @@ struct ModelFlags {
   std::string folder;
   std::string adapter;
   std::string precision = "auto";  // auto: as stored, fp32 for fp16
+  std::string quantization = "none";
   std::string device = "auto";
 };
 

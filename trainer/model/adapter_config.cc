@@ -28,9 +28,8 @@ struct Feature {
 };
 
 // Booleans that must be false.
-constexpr std::array<Feature, 4> kMustBeFalse = {
-    {{"use_dora", "DoRA rescales the columns of the weight, which is not built"},
-     {"use_qalora", "QA-LoRA pools its input by groups, which is not built"},
+constexpr std::array<Feature, 3> kMustBeFalse = {
+    {{"use_qalora", "QA-LoRA pools its input by groups, which is not built"},
      {"lora_bias", "a bias beside lora_B is not built"},
      {"fan_in_fan_out",
       "it means transposed weights (GPT-2's Conv1D), which no supported model has"}}};
@@ -173,6 +172,7 @@ Result<AdapterConfig> parse_adapter_config(std::string_view json) {
   config.rank = fields.integer("r", 1, kMaxRank, 8);  // PEFT's own default for an absent key
   config.alpha = fields.number("lora_alpha", 0.0, 1e9, 8.0);
   config.rslora = fields.boolean("use_rslora", false);
+  config.dora = fields.boolean("use_dora", false);
   config.dropout = fields.number("lora_dropout", -1e-300, 1.0, 0.0);
   config.peft_version = fields.maybe_text("peft_version").value_or("");
   read_targets(fields, config);
@@ -224,7 +224,7 @@ std::string adapter_config_json(const AdapterConfig& config) {
               {"task_type", "CAUSAL_LM"},
               {"trainable_token_indices", nullptr},
               {"use_bdlora", nullptr},
-              {"use_dora", false},
+              {"use_dora", config.dora},
               {"use_qalora", false},
               {"use_rslora", config.rslora}};
   if (config.revision) out["revision"] = *config.revision;

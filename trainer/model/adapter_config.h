@@ -1,7 +1,7 @@
 #pragma once
 
-// adapter_config.json, as PEFT writes and reads it, for plain LoRA. What a file asks for beyond
-// that (DoRA, rank patterns, saved modules, ...) is refused by name.
+// adapter_config.json, as PEFT writes and reads it, for LoRA and DoRA. What a file asks for
+// beyond that (rank patterns, saved modules, ...) is refused by name.
 
 #include <cstdint>
 #include <filesystem>
@@ -20,6 +20,7 @@ struct AdapterConfig {
   std::int64_t rank = 8;
   double alpha = 8.0;  // lora_alpha
   bool rslora = false;
+  bool dora = false;
   double dropout = 0.0;
 
   enum class Targets {

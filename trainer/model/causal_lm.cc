@@ -14,9 +14,6 @@
 namespace ratchet::trainer {
 namespace {
 
-// Where the model's tensors come from, by name: a file, or the arena of `method full`.
-using WeightSource = std::function<at::Tensor(const std::string&)>;
-
 template <class T>
 at::Tensor to_device(std::span<const T> values, at::Device device) {
   at::Tensor host = at::empty({static_cast<int64_t>(values.size())}, at::kLong);
@@ -38,31 +35,6 @@ bool has_bias(const ModelConfig& config, TargetModule module) {
       return config.mlp_bias;
   }
   return false;
-}
-
-std::unique_ptr<DecoderLayer> make_layer(const ModelConfig& config, int64_t index,
-                                         const WeightSource& weight) {
-  auto layer = std::make_unique<DecoderLayer>();
-  const std::string prefix = layer_prefix(index);
-  layer->index = static_cast<uint32_t>(index);
-  layer->head_dim = config.head_dim;
-  layer->eps = config.rms_norm_eps;
-  layer->window = config.sliding_windows.at(static_cast<size_t>(index));
-  layer->input_norm_D = weight(prefix + "input_layernorm.weight");
-  for (const TargetModule module : kAllTargetModules) {
-    Linear& linear = layer->linears[static_cast<size_t>(module)];
-    const std::string path = prefix + target_module_path(module);
-    linear.w_OI = weight(path + ".weight");
-    if (has_bias(config, module)) {
-      linear.bias_O = weight(path + ".bias");
-    }
-  }
-  if (config.qk_norm) {
-    layer->q_norm_K = weight(prefix + "self_attn.q_norm.weight");
-    layer->k_norm_K = weight(prefix + "self_attn.k_norm.weight");
-  }
-  layer->attention_norm_D = weight(prefix + "post_attention_layernorm.weight");
-  return layer;
 }
 
 void check_batch(const PackedBatch& batch, int64_t vocab) {
@@ -112,12 +84,39 @@ CausalLm::CausalLm(CausalLm&&) noexcept = default;
 CausalLm& CausalLm::operator=(CausalLm&&) noexcept = default;
 CausalLm::~CausalLm() = default;
 
+std::unique_ptr<DecoderLayer> CausalLm::make_layer(const ModelConfig& config, int64_t index,
+                                                   const WeightSource& source) {
+  const auto& weight = source.tensor;
+  auto layer = std::make_unique<DecoderLayer>();
+  const std::string prefix = layer_prefix(index);
+  layer->index = static_cast<uint32_t>(index);
+  layer->head_dim = config.head_dim;
+  layer->eps = config.rms_norm_eps;
+  layer->window = config.sliding_windows.at(static_cast<size_t>(index));
+  layer->input_norm_D = weight(prefix + "input_layernorm.weight");
+  for (const TargetModule module : kAllTargetModules) {
+    Linear& linear = layer->linears[static_cast<size_t>(module)];
+    const std::string path = prefix + target_module_path(module);
+    linear.weight = source.matrix(path + ".weight");
+    if (has_bias(config, module)) {
+      linear.bias_O = weight(path + ".bias");
+    }
+  }
+  if (config.qk_norm) {
+    layer->q_norm_K = weight(prefix + "self_attn.q_norm.weight");
+    layer->k_norm_K = weight(prefix + "self_attn.k_norm.weight");
+  }
+  layer->attention_norm_D = weight(prefix + "post_attention_layernorm.weight");
+  return layer;
+}
+
 CausalLm CausalLm::build(const ModelConfig& config, at::Device device, at::ScalarType dtype,
-                         const std::function<at::Tensor(const std::string&)>& weight) {
+                         const WeightSource& source) {
   CausalLm model(config, device, dtype);
+  const auto& weight = source.tensor;
   model.embedding_VD_ = weight(std::string(kEmbeddingName));
   for (int64_t layer = 0; layer < config.layer_count; ++layer) {
-    model.layers_.push_back(make_layer(config, layer, weight));
+    model.layers_.push_back(make_layer(config, layer, source));
   }
   model.final_norm_D_ = weight(std::string(kFinalNormName));
   model.head_VD_ =
@@ -128,12 +127,20 @@ CausalLm CausalLm::build(const ModelConfig& config, at::Device device, at::Scala
   return model;
 }
 
-CausalLm CausalLm::load(const HfFolder& folder, at::Device device, at::ScalarType dtype) {
+CausalLm CausalLm::load(const HfFolder& folder, at::Device device, at::ScalarType dtype,
+                        Quantization quantization) {
   if (const Status tied = folder.check_tied_head(); !tied) {
     throw ErrorException(tied.error());
   }
-  return build(folder.config(), device, dtype,
-               [&](const std::string& name) { return read_weight(folder, name, device, dtype); });
+  WeightSource source;
+  source.tensor = [&](const std::string& name) { return read_weight(folder, name, device, dtype); };
+  source.matrix = source.tensor;
+  if (quantization == Quantization::kNf4) {
+    source.matrix = [&](const std::string& name) {
+      return ops::quantise_nf4(read_weight(folder, name, at::kCPU, dtype), device);
+    };
+  }
+  return build(folder.config(), device, dtype, source);
 }
 
 CausalLm CausalLm::load_full(const HfFolder& folder, ParamArena& arena) {
@@ -141,14 +148,17 @@ CausalLm CausalLm::load_full(const HfFolder& folder, ParamArena& arena) {
     throw ErrorException(tied.error());
   }
   const std::vector<ArenaTensor>& tensors = arena.layout().tensors;
-  return build(folder.config(), arena.device(), at::kFloat, [&](const std::string& name) {
+  WeightSource source;
+  source.tensor = [&](const std::string& name) {
     const auto found = std::find_if(tensors.begin(), tensors.end(),
                                     [&](const ArenaTensor& t) { return t.name == name; });
     TORCH_CHECK(found != tensors.end(), "the arena has no tensor '", name, "'");
     const at::Tensor& leaf = arena.leaf(static_cast<size_t>(found - tensors.begin()));
     read_weight_into(folder, name, leaf);
     return leaf;
-  });
+  };
+  source.matrix = source.tensor;
+  return build(folder.config(), arena.device(), at::kFloat, source);
 }
 
 void CausalLm::attach_lora(const LoraLayout& layout, const ParamArena& arena, const LoraRun& run) {
@@ -159,11 +169,28 @@ void CausalLm::attach_lora(const LoraLayout& layout, const ParamArena& arena, co
   for (const LoraAdapter& adapter : layout.adapters) {
     DecoderLayer& layer = *layers_.at(static_cast<size_t>(adapter.site.layer));
     Linear& linear = layer.linears[static_cast<size_t>(adapter.site.module)];
-    TORCH_CHECK(!linear.lora.a_RI.defined() && !linear.w_OI.requires_grad(),
+    TORCH_CHECK(!linear.lora.a_RI.defined() && !linear.weight.requires_grad(),
                 "attach_lora: the layer has an adapter already, or its base is not frozen");
-    linear.lora = {arena.leaf(adapter.a), arena.leaf(adapter.b), layout.scaling()};
+    linear.lora.a_RI = arena.leaf(adapter.a);
+    linear.lora.b_OR = arena.leaf(adapter.b);
+    linear.lora.scaling = layout.scaling();
+    if (adapter.magnitude) {
+      linear.lora.magnitude_O = arena.leaf(*adapter.magnitude);
+      linear.lora.row_squares_O = ops::row_squares(linear.weight, at::kFloat);
+    }
   }
   lora_run_ = run;
+}
+
+void CausalLm::init_magnitudes() {
+  const at::NoGradGuard no_grad;
+  for (const auto& layer : layers_) {
+    for (Linear& linear : layer->linears) {
+      if (linear.lora.magnitude_O.defined()) {
+        linear.lora.magnitude_O.copy_(ops::dora_norm(linear.weight, linear.lora));
+      }
+    }
+  }
 }
 
 std::shared_ptr<BatchContext> CausalLm::upload(const PackedBatch& batch, Phase phase) const {

@@ -26,10 +26,12 @@
 #include <string>
 #include <vector>
 
+#include "proto/job_spec.h"
 #include "trainer/model/hf_folder.h"
 #include "trainer/model/lora_layout.h"
 #include "trainer/model/packed_batch.h"
 #include "trainer/model/param_arena.h"
+#include "trainer/ops/linear_weight.h"
 
 namespace ratchet::trainer {
 
@@ -55,8 +57,11 @@ struct BatchContext;
 
 class CausalLm {
  public:
-  // A frozen base. dtype: at::kFloat or at::kBFloat16. Reads the folder's weights to `device`.
-  static CausalLm load(const HfFolder& folder, at::Device device, at::ScalarType dtype);
+  // A frozen base. dtype: at::kFloat or at::kBFloat16. Reads the folder's weights to `device`. With
+  // kNf4 the linear layers of the blocks are rounded to dtype and quantised while they are read,
+  // one at a time (ops/linear_weight.h); embedding, head, norms and biases stay as they are.
+  static CausalLm load(const HfFolder& folder, at::Device device, at::ScalarType dtype,
+                       Quantization quantization = Quantization::kNone);
 
   // All weights are leaves of `arena`, which has the layout make_full_layout(folder.config()), and
   // are filled from the folder. `arena` must outlive the model.
@@ -69,6 +74,10 @@ class CausalLm {
   // Adapters of `layout`, whose values live in `arena` (same layout, same device; must outlive the
   // model). Once per model; the base must be frozen.
   void attach_lora(const LoraLayout& layout, const ParamArena& arena, const LoraRun& run);
+
+  // DoRA's initialisation, after attach_lora(): each magnitude becomes the norm that its row has
+  // now.
+  void init_magnitudes();
 
   // Off at first.
   void set_gradient_checkpointing(bool on) { checkpointing_ = on; }
@@ -90,9 +99,16 @@ class CausalLm {
 
  private:
   CausalLm(ModelConfig config, at::Device device, at::ScalarType dtype);
-  // Asks `weight` for each tensor by its Hugging Face name, once.
+  // Where tensors come from, by Hugging Face name; each is asked for once. `matrix` has the weights
+  // of the blocks' linear layers.
+  struct WeightSource {
+    std::function<at::Tensor(const std::string&)> tensor;
+    std::function<ops::LinearWeight(const std::string&)> matrix;
+  };
+  static std::unique_ptr<DecoderLayer> make_layer(const ModelConfig& config, int64_t index,
+                                                  const WeightSource& source);
   static CausalLm build(const ModelConfig& config, at::Device device, at::ScalarType dtype,
-                        const std::function<at::Tensor(const std::string&)>& weight);
+                        const WeightSource& source);
   [[nodiscard]] std::shared_ptr<BatchContext> upload(const PackedBatch& batch, Phase phase) const;
   // Final hidden states after the last norm, of all tokens or of the chosen rows.
   [[nodiscard]] at::Tensor hidden(const std::shared_ptr<BatchContext>& context) const;

@@ -24,13 +24,12 @@ struct Apply {
   at::Tensor operator()(TargetModule module, const at::Tensor& x) const {
     const Linear& linear = layer.linears[static_cast<size_t>(module)];
     if (!linear.lora.a_RI.defined()) {
-      return at::linear(x, linear.w_OI,
-                        linear.bias_O.defined() ? std::optional(linear.bias_O) : std::nullopt);
+      return ops::linear(x, linear.weight, linear.bias_O);
     }
     ops::LoraDropout keyed = dropout;
     keyed.key.layer = layer.index;
     keyed.key.module = static_cast<uint32_t>(module);
-    return ops::lora_linear(x, linear.w_OI, linear.bias_O, linear.lora, keyed);
+    return ops::lora_linear(x, linear.weight, linear.bias_O, linear.lora, keyed);
   }
 };
 

@@ -10,6 +10,7 @@
 #include "trainer/model/causal_lm.h"
 #include "trainer/model/model_config.h"
 #include "trainer/ops/attention_op.h"
+#include "trainer/ops/linear_weight.h"
 #include "trainer/ops/lora_linear_op.h"
 #include "trainer/ops/rope_op.h"
 
@@ -28,7 +29,7 @@ struct BatchContext {
 };
 
 struct Linear {
-  at::Tensor w_OI;
+  ops::LinearWeight weight;
   at::Tensor bias_O;      // undefined: none
   ops::LoraFactors lora;  // a_RI undefined: no adapter
 };

@@ -100,7 +100,7 @@ Result<Inspection> inspect_model(Inspection inspection, const InspectOptions& op
 // The base model is not known here, so that what can be said without it is checked: the config,
 // the file's rules, names, pairs and ranks.
 Status check_adapter(const AdapterConfig& config, const SafetensorsHeader& header) {
-  std::map<LoraSite, int> factors;
+  std::map<LoraSite, std::vector<LoraFactor>> factors;
   for (const StoredTensor& tensor : header.tensors) {
     const std::optional<PeftName> name = parse_peft_name(tensor.name);
     if (!name) {
@@ -108,20 +108,25 @@ Status check_adapter(const AdapterConfig& config, const SafetensorsHeader& heade
                                            "' is not a LoRA tensor on q, k, v, o, gate, up or down "
                                            "of a supported model.")};
     }
+    const bool is_magnitude = name->factor == LoraFactor::kMagnitude;
     const bool is_a = name->factor == LoraFactor::kA;
     const std::int64_t rank =
         tensor.shape.size() == 2 ? tensor.shape[is_a ? 0 : 1] : std::int64_t{-1};
-    if (rank != config.rank) {
+    if (is_magnitude ? tensor.shape.size() != 1 : rank != config.rank) {
       return Error{Code::kCorrupt,
                    cat("The tensor '", tensor.name, "' has the shape ", shape_text(tensor.shape),
                        ", which does not fit the rank ", config.rank, " of adapter_config.json.")};
     }
-    factors[name->site] += is_a ? 1 : 2;
+    factors[name->site].push_back(name->factor);
   }
-  for (const auto& [site, seen] : factors) {
-    if (seen == 3) continue;
+  std::vector<LoraFactor> wanted{LoraFactor::kA, LoraFactor::kB};
+  if (config.dora) wanted.push_back(LoraFactor::kMagnitude);
+  for (auto& [site, seen] : factors) {
+    std::sort(seen.begin(), seen.end());
+    if (seen == wanted) continue;
     return Error{Code::kCorrupt,
-                 cat("lora_A or lora_B is missing, or stored twice, for ",
+                 cat(config.dora ? "lora_A, lora_B or lora_magnitude_vector" : "lora_A or lora_B",
+                     " is missing, or a tensor is stored twice or too much, for ",
                      target_module_path(site.module), " of layer ", site.layer, ".")};
   }
   if (!factors.empty()) return ok();
@@ -157,6 +162,7 @@ Result<Inspection> inspect_adapter(Inspection inspection, const InspectOptions& 
   add_fact(inspection, "rank", cat(config->rank));
   add_fact(inspection, "alpha", cat(config->alpha));
   add_fact(inspection, "scaling", config->rslora ? "alpha / sqrt(rank)" : "alpha / rank");
+  if (config->dora) add_fact(inspection, "magnitude", "apart (DoRA)");
   add_fact(inspection, "dropout", cat(config->dropout));
   std::string targets = config->targets == AdapterConfig::Targets::kAllLinear ? "all-linear" : "";
   for (const std::string& target : config->target_modules) {

@@ -142,6 +142,7 @@ Result<LoraLayout> make_lora_layout(const ModelConfig& config, const LoraLayoutA
   layout.rank = args.rank;
   layout.alpha = args.alpha;
   layout.rslora = args.rslora;
+  layout.dora = args.dora;
   layout.layer_count = config.layer_count;
   for (const LoraSite& site : sites) {
     if (site.layer < 0 || site.layer >= config.layer_count) {
@@ -149,9 +150,16 @@ Result<LoraLayout> make_lora_layout(const ModelConfig& config, const LoraLayoutA
                         config.layer_count, " layers, counted from 0."));
     }
     const LinearSize size = target_module_size(config, site.module);
-    LoraAdapter adapter{.site = site, .in = size.in, .out = size.out, .a = 0, .b = 0};
+    LoraAdapter adapter;
+    adapter.site = site;
+    adapter.in = size.in;
+    adapter.out = size.out;
     adapter.a = append(layout.arena, peft_tensor_name(site, LoraFactor::kA), {args.rank, size.in});
     adapter.b = append(layout.arena, peft_tensor_name(site, LoraFactor::kB), {size.out, args.rank});
+    if (args.dora) {
+      adapter.magnitude =
+          append(layout.arena, peft_tensor_name(site, LoraFactor::kMagnitude), {size.out});
+    }
     layout.adapters.push_back(adapter);
   }
   return layout;
@@ -166,8 +174,10 @@ ArenaLayout make_full_layout(const ModelConfig& config) {
 }
 
 std::string peft_tensor_name(const LoraSite& site, LoraFactor factor) {
+  constexpr std::array<const char*, 3> kEndings{".lora_A.weight", ".lora_B.weight",
+                                                ".lora_magnitude_vector"};
   return cat("base_model.model.", layer_prefix(site.layer), target_module_path(site.module),
-             factor == LoraFactor::kA ? ".lora_A.weight" : ".lora_B.weight");
+             kEndings.at(static_cast<std::size_t>(factor)));
 }
 
 }  // namespace ratchet::trainer

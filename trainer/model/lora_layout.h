@@ -4,10 +4,11 @@
 // and under which name it is stored.
 //
 // Legend: in = input features, out = output features of the adapted linear layer, R = rank.
-// lora_A is [R, in], lora_B is [out, R]; y = W x + scaling * B (A x).
+// lora_A is [R, in], lora_B is [out, R]; y = W x + scaling * B (A x). DoRA's magnitude is [out].
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -74,14 +75,16 @@ struct LoraAdapter {
   LoraSite site;
   std::int64_t in = 0;
   std::int64_t out = 0;
-  std::size_t a = 0;  // index of lora_A in LoraLayout::arena.tensors
-  std::size_t b = 0;  // index of lora_B
+  std::size_t a = 0;                     // index of lora_A in LoraLayout::arena.tensors
+  std::size_t b = 0;                     // index of lora_B
+  std::optional<std::size_t> magnitude;  // of lora_magnitude_vector, with DoRA
 };
 
 struct LoraLayout {
   std::int64_t rank = 0;
   double alpha = 0.0;
   bool rslora = false;
+  bool dora = false;
   std::int64_t layer_count = 0;       // of the base model
   std::vector<LoraAdapter> adapters;  // by layer, then in forward order
   ArenaLayout arena;                  // names are PEFT's, base_model.model.model.layers....
@@ -94,6 +97,7 @@ struct LoraLayoutArgs {
   std::int64_t rank = 0;  // 1 .. 4096
   double alpha = 0.0;     // finite, > 0
   bool rslora = false;
+  bool dora = false;
 };
 
 // The layout of adapters on `targets` in every layer.
@@ -107,8 +111,9 @@ Result<LoraLayout> make_lora_layout(const ModelConfig& config, const LoraLayoutA
 // Every tensor of the model under its own name, for method "full".
 ArenaLayout make_full_layout(const ModelConfig& config);
 
-// "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight"
-enum class LoraFactor { kA, kB };
+// "base_model.model.model.layers.3.self_attn.q_proj.lora_A.weight"; a magnitude's name ends with
+// ".lora_magnitude_vector", without ".weight".
+enum class LoraFactor { kA, kB, kMagnitude };
 std::string peft_tensor_name(const LoraSite& site, LoraFactor factor);
 
 }  // namespace ratchet::trainer

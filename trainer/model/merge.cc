@@ -23,7 +23,7 @@ AdapterOf adapters_by_weight(const LoraLayout& layout) {
   return by_name;
 }
 
-// W += scaling * B A
+// W += scaling * B A; with a magnitude, each row is then brought to that norm.
 void add_product(const LoraLayout& layout, const LoraAdapter& adapter, const at::Tensor& arena,
                  std::span<float> values) {
   const auto factor = [&](size_t index) {
@@ -32,6 +32,10 @@ void add_product(const LoraLayout& layout, const LoraAdapter& adapter, const at:
   };
   at::Tensor w = at::from_blob(values.data(), {adapter.out, adapter.in}, at::kFloat);
   w.addmm_(factor(adapter.b), factor(adapter.a), 1, layout.scaling());
+  if (adapter.magnitude) {
+    const at::Tensor norm = w.norm(2, 1).clamp_min_(1e-12);  // as dora_norm()
+    w.mul_((factor(*adapter.magnitude) / norm).unsqueeze(1));
+  }
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ Error corrupt(std::string message) { return Error{Code::kCorrupt, std::move(mess
 struct Factors {
   const StoredTensor* a = nullptr;
   const StoredTensor* b = nullptr;
+  const StoredTensor* magnitude = nullptr;
 };
 
 // The adapter file's tensors, sorted out by the module that they adapt.
@@ -38,7 +39,6 @@ Status refuse_name(const std::string& name) {
     return Error{Code::kUnsupported,
                  cat("The adapter stores '", name, "': ", what, " is not supported.")};
   };
-  if (name.find("lora_magnitude_vector") != std::string::npos) return unsupported("DoRA");
   if (name.find("lora_embedding_") != std::string::npos ||
       name.find("embed_tokens") != std::string::npos) {
     return unsupported("an adapter on the embedding");
@@ -69,7 +69,10 @@ Result<Sorted> sort_tensors(const SafetensorsHeader& header) {
                          "'), so it may be two adapters in one file."));
     }
     Factors& factors = sorted.sites[name->site];
-    (name->factor == LoraFactor::kA ? factors.a : factors.b) = &stored;
+    const StoredTensor*& place = name->factor == LoraFactor::kA   ? factors.a
+                                 : name->factor == LoraFactor::kB ? factors.b
+                                                                  : factors.magnitude;
+    place = &stored;
   }
   if (first) return corrupt("The adapter file holds no tensors.");
   for (const auto& [site, factors] : sorted.sites) {
@@ -78,6 +81,18 @@ Result<Sorted> sort_tensors(const SafetensorsHeader& header) {
                        target_module_path(site.module), " of layer ", site.layer, "."));
   }
   return sorted;
+}
+
+// Every adapted module has a magnitude with DoRA, and none has one without.
+Status check_magnitudes(const AdapterConfig& config, const Sorted& sorted) {
+  for (const auto& [site, factors] : sorted.sites) {
+    if ((factors.magnitude != nullptr) == config.dora) continue;
+    return corrupt(cat("adapter_config.json says ", config.dora ? "use_dora" : "no use_dora",
+                       ", and the file has ", config.dora ? "no" : "a",
+                       " lora_magnitude_vector for ", target_module_path(site.module), " of layer ",
+                       site.layer, "."));
+  }
+  return ok();
 }
 
 // PEFT's rule for a list: the entry is the module path or ends it after a dot.
@@ -161,9 +176,14 @@ Status PeftFolder::match(const ModelConfig& base) {
   std::vector<LoraSite> sites;
   sites.reserve(sorted->sites.size());
   for (const auto& [site, factors] : sorted->sites) sites.push_back(site);
-  Result<LoraLayout> layout = make_lora_layout(
-      base, {.rank = config_.rank, .alpha = config_.alpha, .rslora = config_.rslora}, sites);
+  Result<LoraLayout> layout = make_lora_layout(base,
+                                               {.rank = config_.rank,
+                                                .alpha = config_.alpha,
+                                                .rslora = config_.rslora,
+                                                .dora = config_.dora},
+                                               sites);
   if (!layout) return layout.error();
+  if (Status checked = check_magnitudes(config_, *sorted); !checked) return checked;
   if (Status checked = check_targets(config_, base, *sorted); !checked) return checked;
   layout_ = std::move(*layout);
 
@@ -171,6 +191,9 @@ Status PeftFolder::match(const ModelConfig& base) {
   for (const LoraAdapter& adapter : layout_.adapters) {
     stored_[adapter.a] = sorted->sites.at(adapter.site).a;
     stored_[adapter.b] = sorted->sites.at(adapter.site).b;
+    if (adapter.magnitude) {
+      stored_[*adapter.magnitude] = sorted->sites.at(adapter.site).magnitude;
+    }
   }
   for (std::size_t i = 0; i < stored_.size(); ++i) {
     if (stored_[i]->shape == layout_.arena.tensors[i].shape) continue;
@@ -233,6 +256,7 @@ AdapterConfig adapter_config_for(const LoraLayout& layout, std::string base_mode
   config.rank = layout.rank;
   config.alpha = layout.alpha;
   config.rslora = layout.rslora;
+  config.dora = layout.dora;
   config.dropout = dropout;
   std::set<TargetModule> modules;
   for (const LoraAdapter& adapter : layout.adapters) modules.insert(adapter.site.module);

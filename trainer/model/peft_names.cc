@@ -55,11 +55,15 @@ std::optional<PeftName> parse_peft_name(std::string_view name) {
     parsed.factor = LoraFactor::kA;
   } else if (eat(name, ".lora_B")) {
     parsed.factor = LoraFactor::kB;
+  } else if (eat(name, ".lora_magnitude_vector")) {
+    parsed.factor = LoraFactor::kMagnitude;
   } else {
     return std::nullopt;
   }
-  if (!name.ends_with(".weight")) return std::nullopt;
-  name.remove_suffix(std::string_view(".weight").size());
+  // PEFT leaves the ending away for magnitudes; hand-made files may have it.
+  const bool ends = name.ends_with(".weight");
+  if (!ends && parsed.factor != LoraFactor::kMagnitude) return std::nullopt;
+  if (ends) name.remove_suffix(std::string_view(".weight").size());
   if (name.empty()) return parsed;
   if (!eat(name, ".") || name.empty() || name.find('.') != std::string_view::npos) {
     return std::nullopt;

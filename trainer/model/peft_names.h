@@ -11,7 +11,8 @@
 
 namespace ratchet::trainer {
 
-// A tensor name taken apart: <prefix>layers.<n>.<module path>.lora_A[.<adapter>].weight
+// A tensor name taken apart: <prefix>layers.<n>.<module path>.lora_A[.<adapter>].weight; after
+// lora_magnitude_vector the last ".weight" may be missing.
 struct PeftName {
   LoraSite site;
   LoraFactor factor = LoraFactor::kA;

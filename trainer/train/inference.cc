@@ -19,7 +19,8 @@ constexpr std::uint64_t kTokensAtATime = 4096;
 class TorchModel : public InferenceModel {
  public:
   TorchModel(const InferenceArgs& args, at::Device device)
-      : model_(CausalLm::load(*args.folder, device, args.bf16 ? at::kBFloat16 : at::kFloat)) {}
+      : model_(CausalLm::load(*args.folder, device, args.bf16 ? at::kBFloat16 : at::kFloat,
+                              args.quantization)) {}
 
   void attach(const PeftFolder& adapter, at::Device device) {
     const LoraLayout& layout = adapter.layout();

@@ -21,6 +21,7 @@ struct InferenceArgs {
   const HfFolder* folder = nullptr;
   std::string adapter;  // folder; empty: the base alone
   bool bf16 = false;
+  Quantization quantization = Quantization::kNone;
   DeviceKind device = DeviceKind::kAuto;
 };
 

@@ -22,6 +22,25 @@ double saved_bytes_a_token(const ModelConfig& config, const JobSpec& job) {
          (job.method == Method::kLora ? 2 * static_cast<double>(job.lora.rank) * modules : 0.0);
 }
 
+// A linear layer in NF4 takes half a byte a weight, a byte for 64 of them and four for 64 x 256;
+// one dense copy of the largest stands beside them while it is used.
+std::int64_t weight_bytes(const ModelConfig& config, const JobSpec& job, double element) {
+  const auto all = static_cast<double>(parameter_count(config));
+  if (job.quantization == Quantization::kNone) {
+    return static_cast<std::int64_t>(element * all);
+  }
+  double linear = 0.0;
+  double largest = 0.0;
+  for (const TargetModule module : kAllTargetModules) {
+    const LinearSize size = target_module_size(config, module);
+    const double weights = static_cast<double>(size.in) * static_cast<double>(size.out);
+    linear += weights * static_cast<double>(config.layer_count);
+    largest = std::max(largest, weights);
+  }
+  constexpr double kNf4Bytes = 0.5 + 1.0 / 64.0 + 4.0 / (64.0 * 256.0);
+  return static_cast<std::int64_t>(element * (all - linear + largest) + kNf4Bytes * linear);
+}
+
 }  // namespace
 
 Result<JobForecast> forecast_job(const JobSpec& job, const JobInputs& inputs) {
@@ -36,8 +55,7 @@ Result<JobForecast> forecast_job(const JobSpec& job, const JobInputs& inputs) {
   forecast.data = *data;
   forecast.trained_parameters = inputs.arena.parameter_count();
   forecast.base_parameters = parameter_count(config);
-  forecast.weight_bytes =
-      full ? 0 : static_cast<std::int64_t>(element * static_cast<double>(forecast.base_parameters));
+  forecast.weight_bytes = full ? 0 : weight_bytes(config, job, element);
   forecast.state_bytes = inputs.arena.arena_size * (16 + 12);
 
   const double row_tokens = static_cast<double>(std::min<std::uint64_t>(

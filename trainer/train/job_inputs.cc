@@ -120,8 +120,8 @@ Status plan_layout(const AttemptSpec& spec, JobInputs& inputs) {
   if (!targets) {
     return targets.error();
   }
-  auto layout =
-      make_lora_layout(config, {lora.rank, static_cast<double>(lora.alpha), lora.rslora}, *targets);
+  auto layout = make_lora_layout(
+      config, {lora.rank, static_cast<double>(lora.alpha), lora.rslora, lora.dora}, *targets);
   if (!layout) {
     return layout.error();
   }

@@ -82,11 +82,14 @@ Status TorchEngine::start(const EngineArgs& args) {
   if (job_.method == Method::kFull) {
     model_.emplace(CausalLm::load_full(inputs_.folder, arena_));
   } else {
-    model_.emplace(CausalLm::load(inputs_.folder, device_, dtype));
+    model_.emplace(CausalLm::load(inputs_.folder, device_, dtype, job_.quantization));
     if (auto done = initialise(args); !done) {
       return done;
     }
     model_->attach_lora(*inputs_.lora, arena_, {job_.lora.dropout, job_.training.seed});
+    if (job_.lora.dora && !args.init_adapter) {
+      model_->init_magnitudes();
+    }
   }
   model_->set_gradient_checkpointing(job_.training.gradient_checkpointing);
   return ok();
@@ -102,17 +105,18 @@ Status TorchEngine::initialise(const EngineArgs& args) {
     return adapter.error();
   }
   const LoraLayout& layout = adapter->layout();
-  if (layout.rank != inputs_.lora->rank || layout.arena.arena_size != inputs_.arena.arena_size ||
+  if (layout.rank != inputs_.lora->rank || layout.dora != inputs_.lora->dora ||
+      layout.arena.arena_size != inputs_.arena.arena_size ||
       layout.scaling() != inputs_.lora->scaling()) {
-    return Error{Code::kInvalidArgument,
-                 "The adapter '" + *args.init_adapter + "' has rank " +
-                     std::to_string(layout.rank) + " and " +
-                     std::to_string(layout.adapters.size()) +
-                     " adapted layers; the job asks for "
-                     "rank " +
-                     std::to_string(inputs_.lora->rank) + " and " +
-                     std::to_string(inputs_.lora->adapters.size()) +
-                     ". Rank, alpha, rslora and target modules must be those of init_adapter."};
+    return Error{
+        Code::kInvalidArgument,
+        "The adapter '" + *args.init_adapter + "' has rank " + std::to_string(layout.rank) +
+            " and " + std::to_string(layout.adapters.size()) +
+            " adapted layers; the job asks for "
+            "rank " +
+            std::to_string(inputs_.lora->rank) + " and " +
+            std::to_string(inputs_.lora->adapters.size()) +
+            ". Rank, alpha, rslora, dora and target modules must be those of init_adapter."};
   }
   std::vector<float> host(static_cast<size_t>(inputs_.arena.arena_size));
   if (auto read = adapter->read_into(host); !read) {
@@ -262,7 +266,7 @@ std::optional<VramUse> TorchEngine::vram() const {
 
 EnvFingerprint TorchEngine::fingerprint() const {
   EnvFingerprint env;
-  env.trainer_build = kTrainerBuild;
+  env.trainer_build = trainer_build();
   env.cpu_isa = at::get_cpu_capability();
   env.threads = static_cast<std::uint32_t>(at::get_num_threads());
   env.device = cuda_ != nullptr ? "cuda" : "cpu";
@@ -289,7 +293,8 @@ std::string TorchEngine::active_kernels() const {
   return std::string("device ") + (cuda_ != nullptr ? fingerprint().gpu_name : "cpu") + ", " +
          std::to_string(at::get_num_threads()) + " threads, rmsnorm: " +
          (cuda_ != nullptr ? "kernels/rmsnorm" : "trainer/ops on the host") +
-         ", attention: LibTorch SDPA by segment, linear: LibTorch";
+         ", attention: LibTorch SDPA by segment, linear: LibTorch" +
+         (job_.quantization == Quantization::kNf4 ? " over NF4 blocks made dense at each use" : "");
 }
 
 void choose_arithmetic(const JobSpec& job) {
