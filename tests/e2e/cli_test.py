@@ -114,6 +114,9 @@ class Tools(Folder):
         self.assertGreater(forecast["steps"], 10)
         self.assertGreater(forecast["memory_bytes"], 10**6)
         self.assertIn("The job can be run.", command("check", spec).stdout)
+        small = as_json("check", self.spec("8bit.json", optimizer={"kind": "adamw_8bit"}))["forecast"]
+        saved = (forecast["state_bytes"] - small["state_bytes"]) / forecast["trained_parameters"]
+        self.assertAlmostEqual(saved, 6, delta=0.2)  # bytes a parameter; the rest: scales and gaps
         rows = self.folder / "rows.jsonl"
         rows.write_text(rows.read_text() + '{"messages": [{"role": "user"}]}\n')
         found = json.loads(command("check", "--data", rows, "--json", expect=1).stdout)

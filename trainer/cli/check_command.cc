@@ -171,6 +171,9 @@ int check_spec(const CheckArgs& args) {
   if (!spec) {
     return fail(spec.error());
   }
+  if (const auto runs = check_device(spec->job); !runs) {
+    return fail(runs.error());
+  }
   const InputsResult result = open_job_inputs(*spec);
   if (!result.inputs) {
     return fail(result.problem.error);

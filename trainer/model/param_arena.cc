@@ -33,9 +33,11 @@ ParamArena::ParamArena(ArenaLayout layout, at::Device device, Use use)
     : layout_(std::move(layout)), use_(use) {
   const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
   params_ = at::zeros({layout_.arena_size}, options);
-  const bool training = use == Use::kTraining;
+  const bool training = use != Use::kInference;
   if (training) {
     grads_ = at::zeros({layout_.arena_size}, options);
+  }
+  if (use == Use::kTraining) {
     exp_avg_ = at::zeros({layout_.arena_size}, options);
     exp_avg_sq_ = at::zeros({layout_.arena_size}, options);
   }

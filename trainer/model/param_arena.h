@@ -25,6 +25,7 @@ class ParamArena {
  public:
   enum class Use {
     kTraining,   // all four buffers
+    kGradients,  // parameters and gradients: the moments are held elsewhere, in another form
     kInference,  // parameters only; leaves ask for no gradient
   };
 
@@ -40,7 +41,8 @@ class ParamArena {
   // The leaf of layout().tensors[index], in its shape.
   [[nodiscard]] const at::Tensor& leaf(size_t index) const { return leaves_.at(index); }
 
-  // Whole buffers, fp32 [arena_size]. The last three are undefined for kInference.
+  // Whole buffers, fp32 [arena_size]. The moments are defined for kTraining only, the gradients
+  // not for kInference.
   [[nodiscard]] const at::Tensor& params() const { return params_; }
   [[nodiscard]] const at::Tensor& grads() const { return grads_; }
   [[nodiscard]] const at::Tensor& exp_avg() const { return exp_avg_; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "trainer/model/model_tensors.h"
+#include "trainer/train/adamw_8bit.h"
 
 namespace ratchet::trainer {
 namespace {
@@ -56,7 +57,10 @@ Result<JobForecast> forecast_job(const JobSpec& job, const JobInputs& inputs) {
   forecast.trained_parameters = inputs.arena.parameter_count();
   forecast.base_parameters = parameter_count(config);
   forecast.weight_bytes = full ? 0 : weight_bytes(config, job, element);
-  forecast.state_bytes = inputs.arena.arena_size * (16 + 12);
+  const std::int64_t moments = job.optimizer.kind == OptimizerKind::kAdamW8bit
+                                   ? EightBitMoments::bytes(inputs.arena)
+                                   : 8 * inputs.arena.arena_size;
+  forecast.state_bytes = (8 + 12) * inputs.arena.arena_size + moments;  // 12: a snapshot is fp32
 
   const double row_tokens = static_cast<double>(std::min<std::uint64_t>(
       static_cast<std::uint64_t>(job.data.sequence_length),

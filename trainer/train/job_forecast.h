@@ -3,8 +3,9 @@
 // What a job will cost, from closed formulas: shown by `check` before anything is loaded.
 //
 // Memory follows the closed form of dense decoder models with fused or recomputing operators:
-// weights + 16 bytes a trained parameter (value, gradient, two moments) + saved activations
-// + the loss's logits chunk. It is an estimate; the exact peak is measured while training.
+// weights + 16 bytes a trained parameter (value, gradient, two moments; 10 with 8-bit moments)
+// + saved activations + the loss's logits chunk. It is an estimate; the exact peak is measured
+// while training.
 
 #include <cstdint>
 

@@ -172,6 +172,9 @@ void Attempt::start_watcher() {
 }
 
 void Attempt::load_inputs() {
+  if (auto runs = check_device(spec_.job); !runs) {
+    give_up(ExitKind::kUserError, runs.error().message, Stage::kValidation);
+  }
   JobInputsOptions reading;
   reading.on_stage = [this](Stage stage, const std::string& detail) { say(stage, detail); };
   InputsResult result = open_job_inputs(spec_, reading);

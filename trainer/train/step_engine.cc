@@ -19,6 +19,7 @@
 #include "trainer/model/param_arena.h"
 #include "trainer/model/peft_folder.h"
 #include "trainer/train/adamw.h"
+#include "trainer/train/adamw_8bit.h"
 #include "trainer/train/build_name.h"
 #include "trainer/train/cuda_library.h"
 #include "trainer/train/process_group.h"
@@ -31,6 +32,15 @@ double now_ms() {
   return std::chrono::duration<double, std::milli>(
              std::chrono::steady_clock::now().time_since_epoch())
       .count();
+}
+
+bool has_8bit_moments(const JobSpec& job) {
+  return job.optimizer.kind == OptimizerKind::kAdamW8bit;
+}
+
+bool runs_on_cuda(const JobSpec& job) {
+  return job.devices.kind == DeviceKind::kCuda ||
+         (job.devices.kind == DeviceKind::kAuto && cuda_is_usable());
 }
 
 class TorchEngine : public StepEngine {
@@ -64,6 +74,7 @@ class TorchEngine : public StepEngine {
   const at::Device device_;
   const CudaApi* const cuda_;  // null on the CPU
   ParamArena arena_;
+  std::optional<EightBitMoments> moments_;  // instead of the arena's
   std::optional<CausalLm> model_;
   ProcessGroup group_;
   PhaseTimes times_;
@@ -74,8 +85,14 @@ TorchEngine::TorchEngine(const EngineArgs& args, at::Device device, const CudaAp
       inputs_(*args.inputs),
       device_(device),
       cuda_(cuda),
-      arena_(args.inputs->arena, device, ParamArena::Use::kTraining),
-      group_({args.rendezvous, args.rank, args.world_size, cuda != nullptr}) {}
+      arena_(
+          args.inputs->arena, device,
+          has_8bit_moments(*args.job) ? ParamArena::Use::kGradients : ParamArena::Use::kTraining),
+      group_({args.rendezvous, args.rank, args.world_size, cuda != nullptr}) {
+  if (has_8bit_moments(job_)) {
+    moments_.emplace(inputs_.arena);
+  }
+}
 
 Status TorchEngine::start(const EngineArgs& args) {
   const auto dtype = job_.training.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
@@ -178,9 +195,9 @@ void TorchEngine::update(const UpdateArgs& args) {
     cuda_->synchronize();  // a snapshot may start on another stream right after this
     return;
   }
-  AdamWArgs step{ParamArena::host_span(arena_.params()), ParamArena::host_span(arena_.grads()),
-                 ParamArena::host_span(arena_.exp_avg()),
-                 ParamArena::host_span(arena_.exp_avg_sq())};
+  AdamWArgs step;
+  step.params = ParamArena::host_span(arena_.params());
+  step.grads = ParamArena::host_span(arena_.grads());
   step.step = args.step;
   step.learning_rate = args.learning_rate;
   step.beta1 = job_.optimizer.beta1;
@@ -188,6 +205,12 @@ void TorchEngine::update(const UpdateArgs& args) {
   step.eps = job_.optimizer.eps;
   step.weight_decay = job_.optimizer.weight_decay;
   step.grad_scale = args.clip_factor;
+  if (moments_) {
+    moments_->step(step);
+    return;
+  }
+  step.exp_avg = ParamArena::host_span(arena_.exp_avg());
+  step.exp_avg_sq = ParamArena::host_span(arena_.exp_avg_sq());
   adamw_step(step);
 }
 
@@ -209,10 +232,13 @@ void TorchEngine::update_on_device(const UpdateArgs& args) {
 }
 
 Status TorchEngine::copy_arenas(const ArenaTargets& snapshot) {
-  const std::pair<const at::Tensor&, std::span<float>> parts[] = {
-      {arena_.params(), snapshot.params},
-      {arena_.exp_avg(), snapshot.exp_avg},
-      {arena_.exp_avg_sq(), snapshot.exp_avg_sq}};
+  std::vector<std::pair<at::Tensor, std::span<float>>> parts = {{arena_.params(), snapshot.params}};
+  if (moments_) {
+    moments_->read(snapshot.exp_avg, snapshot.exp_avg_sq);
+  } else {
+    parts.emplace_back(arena_.exp_avg(), snapshot.exp_avg);
+    parts.emplace_back(arena_.exp_avg_sq(), snapshot.exp_avg_sq);
+  }
   try {
     for (const auto& [from, to] : parts) {
       if (cuda_ != nullptr) {
@@ -230,10 +256,14 @@ Status TorchEngine::copy_arenas(const ArenaTargets& snapshot) {
 
 void TorchEngine::restore_arenas(const ArenaViews& state) {
   c10::NoGradGuard no_grad;
-  const std::pair<at::Tensor, std::span<const float>> parts[] = {
-      {arena_.params(), state.params},
-      {arena_.exp_avg(), state.exp_avg},
-      {arena_.exp_avg_sq(), state.exp_avg_sq}};
+  std::vector<std::pair<at::Tensor, std::span<const float>>> parts = {
+      {arena_.params(), state.params}};
+  if (moments_) {
+    moments_->write(state.exp_avg, state.exp_avg_sq);
+  } else {
+    parts.emplace_back(arena_.exp_avg(), state.exp_avg);
+    parts.emplace_back(arena_.exp_avg_sq(), state.exp_avg_sq);
+  }
   for (auto [to, from] : parts) {
     // from_blob wants a mutable pointer; the blob is only read.
     to.copy_(at::from_blob(const_cast<float*>(from.data()), {static_cast<int64_t>(from.size())},
@@ -294,7 +324,8 @@ std::string TorchEngine::active_kernels() const {
          std::to_string(at::get_num_threads()) + " threads, rmsnorm: " +
          (cuda_ != nullptr ? "kernels/rmsnorm" : "trainer/ops on the host") +
          ", attention: LibTorch SDPA by segment, linear: LibTorch" +
-         (job_.quantization == Quantization::kNf4 ? " over NF4 blocks made dense at each use" : "");
+         (job_.quantization == Quantization::kNf4 ? " over NF4 blocks made dense at each use" : "") +
+         ", optimizer: AdamW, moments " + (moments_ ? "8-bit" : "fp32");
 }
 
 void choose_arithmetic(const JobSpec& job) {
@@ -329,9 +360,11 @@ void show_only_device(int rank) {
 Result<std::unique_ptr<StepEngine>> StepEngine::create(const EngineArgs& args) {
   const JobSpec& job = *args.job;
   choose_arithmetic(job);
+  if (auto runs = check_device(job); !runs) {
+    return runs.error();
+  }
   const CudaApi* cuda = nullptr;
-  if (job.devices.kind == DeviceKind::kCuda ||
-      (job.devices.kind == DeviceKind::kAuto && cuda_is_usable())) {
+  if (runs_on_cuda(job)) {
     if (args.world_size > 1) {
       show_only_device(args.rank);
     }
@@ -378,6 +411,16 @@ double measure_matmul_flops(Precision precision, DeviceKind kind) {
 }
 
 bool cuda_is_usable() { return gpu_is_present() && load_cuda_library().has_value(); }
+
+Status check_device(const JobSpec& job) {
+  if (has_8bit_moments(job) && runs_on_cuda(job)) {
+    return Error{
+        Code::kInvalidArgument,
+        "optimizer.kind \"adamw_8bit\" runs on the CPU so far, and this job would run on a "
+        "GPU; write \"adamw\", or \"cpu\" as devices.kind."};
+  }
+  return ok();
+}
 
 Failure describe_failure() {
   try {

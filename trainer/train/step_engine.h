@@ -72,7 +72,8 @@ class StepEngine {
   // Rank 0's text on every rank.
   virtual std::string broadcast(const std::string& text) = 0;
 
-  // Parameters and moments to host memory and back. copy_arenas returns when the copy is complete.
+  // Parameters and moments to host memory, as fp32 in whatever form the moments are held, and back:
+  // exact in both directions. copy_arenas returns when the copy is complete.
   virtual Status copy_arenas(const ArenaTargets& snapshot) = 0;
   virtual void restore_arenas(const ArenaViews& state) = 0;
   // tensors_digest() of what is on the device now (rung V7).
@@ -97,5 +98,9 @@ double measure_matmul_flops(Precision precision, DeviceKind kind);
 
 // Whether a GPU is there and its library loads; devices.kind auto and cuda ask.
 bool cuda_is_usable();
+
+// kInvalidArgument when the device that the job would get here cannot run it, with what to write
+// instead. create() asks too; asked before, it spares the user the loading.
+Status check_device(const JobSpec& job);
 
 }  // namespace ratchet::trainer
