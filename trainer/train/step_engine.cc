@@ -324,7 +324,8 @@ std::string TorchEngine::active_kernels() const {
          std::to_string(at::get_num_threads()) + " threads, rmsnorm: " +
          (cuda_ != nullptr ? "kernels/rmsnorm" : "trainer/ops on the host") +
          ", attention: LibTorch SDPA by segment, linear: LibTorch" +
-         (job_.quantization == Quantization::kNf4 ? " over NF4 blocks made dense at each use" : "") +
+         (job_.quantization == Quantization::kNf4 ? " over NF4 blocks made dense at each use"
+                                                  : "") +
          ", optimizer: AdamW, moments " + (moments_ ? "8-bit" : "fp32");
 }
 
