@@ -27,9 +27,8 @@
 //    w_stride elements: >= K, % 8 == 0, at most kStrideMax; elements between rows are neither read
 //    nor written. All other arrays contiguous. Every pointer 16-byte aligned.
 //  - Aliasing: none; an output overlaps nothing.
-//  - Values: a NaN makes its block's absmax NaN and its codes 15, so that the whole block comes
-//  back
-//    NaN; an infinity makes absmax infinite, and the block comes back as infinities and NaN. Below
+//  - Values: a NaN makes its block's absmax NaN and its codes 15; the whole block comes back as
+//    NaN. An infinity makes absmax infinite, and the block comes back as infinities and NaN. Below
 //    2^-128 the reciprocal of absmax is infinite: codes are 0 or 15, as published.
 //  - Determinism: a block's result depends on its weights alone.
 //  - Threads: no state; any host thread, any stream. No workspace.

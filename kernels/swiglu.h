@@ -19,9 +19,8 @@
 //    caller's next synchronisation.
 //  - Shapes: T >= 0 rows, at most 2^31 - 1; 0 < F <= 2^20, F % 8 == 0. With T == 0 the pointers may
 //    be null.
-//  - Layout: row-major; each tensor has a row stride of its own, in elements: >= F, % 8 == 0, at
-//  most
-//    kStrideMax. So gate and up may be the halves of one [T, 2F] buffer. Every pointer 16-byte
+//  - Layout: row-major; each tensor has a row stride of its own, in elements: >= F, % 8 == 0 and at
+//    most kStrideMax. So gate and up may be the halves of one [T, 2F] buffer. Every pointer 16-byte
 //    aligned. Elements between rows are neither read nor written.
 //  - Aliasing: an output may be exactly an input (same pointer, same stride): h may be gate or up;
 //    dgate and dup may each be any of dh, gate and up. Otherwise an output overlaps nothing, and

@@ -78,13 +78,19 @@ class Demo:
     def wait(self, condition, what):
         return self.cluster.wait(condition, LIMIT_S, what)
 
-    def wait_for_step(self, step):
-        """The job once it trains at `step` or later and has a committed checkpoint."""
+    def wait_for_step(self, step, between_checkpoints=False):
+        """The job once it trains at `step` or later and has a committed checkpoint; between_checkpoints:
+        a few steps after that and well before the next, so that there are steps to replay."""
+        interval = json.loads(self.args.job.read_text(encoding="utf-8"))["checkpoint"]["interval_steps"]
+
         def reached():
             job = self.job()
             if job and job["state"] in ("completed", "failed", "cancelled"):
                 raise SystemExit(f"The job is {job['state']} before step {step}: {job['failure']}")
-            return job if job and job["step"] >= step and job["head"]["artifact_id"] else None
+            if not job or job["step"] < step or not job["head"]["artifact_id"]:
+                return None
+            past = job["step"] - job["head"]["step"]
+            return job if not between_checkpoints or 2 <= past <= interval * 2 / 3 else None
         return self.wait(reached, f"step {step}")
 
     # --- the way of the job -----------------------------------------------------------------------
@@ -113,7 +119,7 @@ class Demo:
         return watch
 
     def kill_node(self):
-        job = self.wait_for_step(self.args.kill_at)
+        job = self.wait_for_step(self.args.kill_at, between_checkpoints=True)
         node = self.cluster.node_of(self.job_id)
         before = node.node_id()
         began = time.monotonic()
