@@ -85,8 +85,9 @@ class Upload {
   // kNoSpace: what was received stays, the upload can go on later. kInvalidArgument: more bytes
   // than the manifest says.
   virtual Status write(std::span<const std::byte> bytes) = 0;
-  // Syncs, and when the file is whole verifies its digest and makes it readable. kCorrupt: the
-  // digest differs; the bytes were discarded, the upload begins again at 0.
+  // Once. Ends this upload: another may begin at once, also while this object lives. Syncs, and
+  // when the file is whole verifies its digest and makes it readable. kCorrupt: the digest differs;
+  // the bytes were discarded, the upload begins again at 0.
   virtual Result<FileStatus> finish() = 0;
 };
 

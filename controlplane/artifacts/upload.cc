@@ -42,18 +42,13 @@ class ArtifactStore::FileUpload : public Upload {
         offset_(offset),
         hash_(std::move(hash)) {}
 
-  ~FileUpload() override {
-    if (fd_ < 0) return;
-    ::close(fd_);
-    if (!over_) remember();
-    state_.let_go(key_);
-  }
+  ~FileUpload() override { let_go(); }
   FileUpload(const FileUpload&) = delete;
   FileUpload& operator=(const FileUpload&) = delete;
 
   Status write(std::span<const std::byte> bytes) override {
     if (bytes.empty()) return ok();
-    if (over_ || static_cast<std::int64_t>(bytes.size()) > file_.bytes - offset_) {
+    if (fd_ < 0 || over_ || static_cast<std::int64_t>(bytes.size()) > file_.bytes - offset_) {
       return Error{Code::kInvalidArgument, "\"" + file_.path + "\" has " +
                                                std::to_string(file_.bytes) +
                                                " bytes by its manifest, and more were sent."};
@@ -79,7 +74,14 @@ class ArtifactStore::FileUpload : public Upload {
   }
 
   Result<FileStatus> finish() override {
-    if (over_) return FileStatus{file_, file_.bytes, true};
+    if (fd_ < 0) return FileStatus{file_, offset_, over_};
+    auto status = conclude();
+    let_go();
+    return status;
+  }
+
+ private:
+  Result<FileStatus> conclude() {
     if (::fsync(fd_) != 0) return file_error("sync", file_.path, errno);
     if (offset_ < file_.bytes) return FileStatus{file_, offset_, false};
     over_ = true;
@@ -96,7 +98,16 @@ class ArtifactStore::FileUpload : public Upload {
     return FileStatus{file_, file_.bytes, true};
   }
 
- private:
+  // The answer that finish() makes may arrive before this object is destroyed: whoever has it may
+  // upload again at once.
+  void let_go() {
+    if (fd_ < 0) return;
+    ::close(fd_);
+    fd_ = -1;
+    if (!over_) remember();
+    state_.let_go(key_);
+  }
+
   void remember() {
     const std::lock_guard lock(state_.uploads);
     if (state_.progress.size() >= kMaxProgress) state_.progress.erase(state_.progress.begin());
@@ -107,7 +118,7 @@ class ArtifactStore::FileUpload : public Upload {
   State& state_;
   const State::BlobKey key_;
   const ArtifactFile file_;
-  int fd_;  // -1: the file was complete before
+  int fd_;  // -1: the file was complete before, or this is finished
   std::int64_t offset_;
   Sha256 hash_;
   bool over_ = fd_ < 0;

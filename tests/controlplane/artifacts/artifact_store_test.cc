@@ -133,6 +133,22 @@ TEST_F(Artifacts, AWrongDigestDiscardsTheBytes) {
   EXPECT_EQ(send(id, "a", 5, "more").error().code, Code::kInvalidArgument);
 }
 
+// What answers a request may keep the upload a moment longer than its answer takes to arrive.
+TEST_F(Artifacts, AFinishedUploadHoldsNothing) {
+  const std::string id = create({file_of("a", "right")});
+  std::vector<std::unique_ptr<Upload>> kept;
+  for (const char* content : {"wrong", "righ", "t"}) {
+    const std::int64_t offset = artifacts_->file_status(id, kTenant, "a")->received;
+    auto upload = artifacts_->upload(id, kTenant, "a", offset);
+    ASSERT_TRUE(upload) << upload.error().message;
+    ASSERT_TRUE((*upload)->write(bytes(content)));
+    const auto finished = (*upload)->finish();
+    EXPECT_EQ(finished.has_value(), std::string_view(content) != "wrong");
+    kept.push_back(*std::move(upload));
+  }
+  EXPECT_TRUE(artifacts_->file_status(id, kTenant, "a")->complete);
+}
+
 TEST_F(Artifacts, MoreBytesThanPromisedAreRefused) {
   const std::string id = create({file_of("a", "right")});
   EXPECT_EQ(send(id, "a", 0, "right and more").error().code, Code::kInvalidArgument);
