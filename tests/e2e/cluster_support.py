@@ -68,14 +68,18 @@ class ClusterTest(Folder):
             return job if job and job["state"] in TERMINAL else None
         return cluster.wait(over, limit_s, f"the end of {job_id}", pause_s=0.2)
 
-    # --- promises -------------------------------------------------------------------------------
-
-    def assert_no_gap(self, cluster, job_id):
-        """The job's events are numbered 1, 2, 3, ...; returns them."""
+    def events(self, cluster, job_id):
         events, after = [], 0
         while page := api(cluster, f"/v1/jobs/{job_id}/events?after={after}&limit=200")["items"]:
             events += page
             after = page[-1]["job_seq"]
+        return events
+
+    # --- promises -------------------------------------------------------------------------------
+
+    def assert_no_gap(self, cluster, job_id):
+        """The events of a job that is over are numbered 1, 2, 3, ...; returns them."""
+        events = self.events(cluster, job_id)
         numbers = [event["job_seq"] for event in events]
         self.assertEqual(numbers, list(range(1, len(numbers) + 1)))
         self.assertEqual(len(numbers), cluster.job(job_id)["event_seq"])

@@ -74,8 +74,10 @@ class Zombie(ClusterTest):
         trainer = old.trainer(job_id)
         new = StaticNode(self, cluster, "new")
         cluster.wait(lambda: new.trainer(job_id), 120, "the move")
-        cluster.wait(lambda: (job := cluster.job(job_id)) and job["epoch"] > before["epoch"]
-                     and job["head"]["step"] > before["head"]["step"], 120,
+        # Until the new attempt has done a step, the old one may come back and is given the job again.
+        cluster.wait(lambda: any(event["type"] == "checkpoint.committed"
+                                 and event["data"]["sealed_by_attempt"] == 2
+                                 for event in self.events(cluster, job_id)), 120,
                      "a checkpoint of the new attempt", pause_s=0.3)
         self.forge(cluster, old.state, job_id)
         network.let_go.set()
