@@ -7,7 +7,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -116,10 +115,8 @@ class Bench {
 
 int main(int argc, char** argv) {
   using namespace ratchet;
-  return bench::run_kernel_bench(argc, argv, [](const bench::KernelTable& table) {
-    for (const Shape& shape : kShapes) {
-      std::fprintf(stderr, "%s\n", shape.what);
-      Bench(shape).run(table);
-    }
-  });
+  const auto time_shape = [](const bench::KernelTable& table, const Shape& shape) {
+    Bench(shape).run(table);
+  };
+  return bench::run_kernel_bench(argc, argv, kShapes, time_shape);
 }

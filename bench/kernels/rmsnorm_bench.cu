@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -130,11 +129,9 @@ class Bench {
 
 int main(int argc, char** argv) {
   using namespace ratchet;
-  return bench::run_kernel_bench(argc, argv, [](const bench::KernelTable& table) {
-    for (const Shape& shape : kShapes) {
-      std::fprintf(stderr, "%s\n", shape.what);
-      Bench<__nv_bfloat16>(shape).run(table, "bf16");
-      Bench<float>(shape).run(table, "fp32");
-    }
-  });
+  const auto time_shape = [](const bench::KernelTable& table, const Shape& shape) {
+    Bench<__nv_bfloat16>(shape).run(table, "bf16");
+    Bench<float>(shape).run(table, "fp32");
+  };
+  return bench::run_kernel_bench(argc, argv, kShapes, time_shape);
 }

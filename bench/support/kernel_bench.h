@@ -158,16 +158,21 @@ inline void stop_if_wrong(int64_t index, const char* op, const std::string& shap
   std::exit(1);
 }
 
-// main() of a kernel benchmark. Returns its exit status.
-inline int run_kernel_bench(int argc, char** argv,
-                            const std::function<void(const KernelTable&)>& bench) {
+// main() of a kernel benchmark: `bench(table, shape)` for each shape, whose `what` is shown on
+// standard error before it. Returns the exit status.
+template <class Shape, class Bench>
+int run_kernel_bench(int argc, char** argv, const std::vector<Shape>& shapes, const Bench& bench) {
   const KernelBenchOptions options = kernel_bench_options({argv + 1, argv + argc});
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
     std::fprintf(stderr, "no GPU: this benchmark times device work and found no device.\n");
     return 1;
   }
-  bench(KernelTable(options));
+  const KernelTable table(options);
+  for (const Shape& shape : shapes) {
+    std::fprintf(stderr, "%s\n", shape.what);
+    bench(table, shape);
+  }
   return 0;
 }
 

@@ -106,12 +106,10 @@ TEST(GlobalNorm, NanAndInfinityPassThrough) {
 
 TEST(GlobalNorm, RepeatsGiveTheSameBits) {
   if (!reference::gpu_is_present()) GTEST_SKIP() << "no GPU";
-  cudaStream_t stream = nullptr;
-  reference::require(cudaStreamCreate(&stream), "cudaStreamCreate");
+  const reference::Stream stream;
   const auto values = random_elements<float>(300007, 6, 1.0F);
   const double first = run_norm(values).value;
-  for (int repeat = 0; repeat < 3; ++repeat) EXPECT_EQ(run_norm(values, stream).value, first);
-  reference::require(cudaStreamDestroy(stream), "cudaStreamDestroy");
+  for (int repeat = 0; repeat < 3; ++repeat) EXPECT_EQ(run_norm(values, stream.get()).value, first);
 }
 
 struct Arenas {
@@ -226,17 +224,15 @@ TEST(AdamW, HasTheBitsOfTheCpuOperator) {
 
 TEST(AdamW, RepeatsGiveTheSameBitsWithAndWithoutTheCopy) {
   if (!reference::gpu_is_present()) GTEST_SKIP() << "no GPU";
-  cudaStream_t stream = nullptr;
-  reference::require(cudaStreamCreate(&stream), "cudaStreamCreate");
+  const reference::Stream stream;
   const Arenas in(65521, 600);
   const Step first = run_step(in, settings(3), {2.0, 1.0});
   for (const bool publish : {true, false}) {
-    const Step again = run_step(in, settings(3), {2.0, 1.0}, publish, stream);
+    const Step again = run_step(in, settings(3), {2.0, 1.0}, publish, stream.get());
     EXPECT_TRUE(same_bits(first.p, again.p));
     EXPECT_TRUE(same_bits(first.m, again.m));
     EXPECT_TRUE(same_bits(first.v, again.v));
   }
-  reference::require(cudaStreamDestroy(stream), "cudaStreamDestroy");
 }
 
 TEST(AdamW, NanStaysInItsElement) {

@@ -201,8 +201,7 @@ TEST(Nf4, DequantizeHasTheBitsOfTheReferenceF32) {
 
 TEST(Nf4, RepeatsGiveTheSameBits) {
   if (!reference::gpu_is_present()) GTEST_SKIP() << "no GPU";
-  cudaStream_t stream = nullptr;
-  reference::require(cudaStreamCreate(&stream), "cudaStreamCreate");
+  const reference::Stream stream;
   const Case c{251, 2080, 8};
   const Stored in(c, 7);
   const auto x = random_elements<__nv_bfloat16>(static_cast<size_t>(c.O * c.K), 8, 0.1F);
@@ -210,11 +209,10 @@ TEST(Nf4, RepeatsGiveTheSameBits) {
   for (const bool nested : {false, true}) {
     const auto first = run_dequantize<__nv_bfloat16>(in, c, nested).w;
     for (int repeat = 0; repeat < 3; ++repeat) {
-      EXPECT_TRUE(same_bits(first, run_dequantize<__nv_bfloat16>(in, c, nested, stream).w));
-      EXPECT_TRUE(same_bits(packed.codes, run_quantize(x, stream).packed.codes));
+      EXPECT_TRUE(same_bits(first, run_dequantize<__nv_bfloat16>(in, c, nested, stream.get()).w));
+      EXPECT_TRUE(same_bits(packed.codes, run_quantize(x, stream.get()).packed.codes));
     }
   }
-  reference::require(cudaStreamDestroy(stream), "cudaStreamDestroy");
 }
 
 // There and back: a NaN or an infinity is not hidden, and stays in its block.

@@ -239,14 +239,13 @@ TEST(RmsNorm, InPlaceGivesTheSameBits) {
 
 template <class Element>
 void check_repeat() {
-  cudaStream_t stream = nullptr;
-  reference::require(cudaStreamCreate(&stream), "cudaStreamCreate");
+  const reference::Stream stream;
   for (const Case& c : {Case{20011, 128}, Case{1031, 1000}, Case{515, 4096}}) {
     const Inputs<Element> in(c);
     const Outputs<Element> first = run_forward(in);
     const Outputs<Element> grads = run_backward(in, true, true);
     for (int repeat = 0; repeat < 3; ++repeat) {
-      const Outputs<Element> again = run_forward(in, Place::kApart, stream);
+      const Outputs<Element> again = run_forward(in, Place::kApart, stream.get());
       EXPECT_TRUE(same_bits(first.y, again.y)) << "y, D " << c.D;
       EXPECT_TRUE(same_bits(first.rstd, again.rstd)) << "rstd, D " << c.D;
       const Outputs<Element> grads_again = run_backward(in, true, true);
@@ -254,7 +253,6 @@ void check_repeat() {
       EXPECT_TRUE(same_bits(grads.dw, grads_again.dw)) << "dw, D " << c.D;
     }
   }
-  reference::require(cudaStreamDestroy(stream), "cudaStreamDestroy");
 }
 
 TEST(RmsNorm, RepeatsGiveTheSameBits) {

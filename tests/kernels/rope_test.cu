@@ -180,20 +180,18 @@ TEST(Rope, SeparateBuffersGiveTheSameBits) {
 
 template <class Element>
 void check_repeat() {
-  cudaStream_t stream = nullptr;
-  reference::require(cudaStreamCreate(&stream), "cudaStreamCreate");
+  const reference::Stream stream;
   for (const Case& c : {Case{2003, 8, 2, 64, 128}, Case{101, 3, 1, 80, 8}}) {
     const Inputs<Element> in(c, 7);
     for (const bool forward : {true, false}) {
       const Outputs<Element> first = run(in, forward);
       for (int repeat = 0; repeat < 3; ++repeat) {
-        const Outputs<Element> again = run(in, forward, stream);
+        const Outputs<Element> again = run(in, forward, stream.get());
         EXPECT_TRUE(same_bits(first.q, again.q)) << "q, K " << c.K;
         EXPECT_TRUE(same_bits(first.k, again.k)) << "k, K " << c.K;
       }
     }
   }
-  reference::require(cudaStreamDestroy(stream), "cudaStreamDestroy");
 }
 
 TEST(Rope, RepeatsGiveTheSameBits) {

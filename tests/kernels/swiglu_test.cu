@@ -275,20 +275,19 @@ TEST(Swiglu, HalvesOfOneBufferGiveTheSameBits) {
 
 template <class Element>
 void check_repeat() {
-  cudaStream_t stream = nullptr;
-  reference::require(cudaStreamCreate(&stream), "cudaStreamCreate");
+  const reference::Stream stream;
   for (const Case& c : {Case{20011, 128}, Case{515, 4104}}) {
     const Inputs<Element> in(c, 13);
     const Outputs<Element> first = run_forward(in);
     const Outputs<Element> grads = run_backward(in);
     for (int repeat = 0; repeat < 3; ++repeat) {
-      EXPECT_TRUE(same_bits(first.h, run_forward(in, Place::kApart, stream).h)) << "F " << c.F;
+      EXPECT_TRUE(same_bits(first.h, run_forward(in, Place::kApart, stream.get()).h))
+          << "F " << c.F;
       const Outputs<Element> again = run_backward(in);
       EXPECT_TRUE(same_bits(grads.dgate, again.dgate)) << "dgate, F " << c.F;
       EXPECT_TRUE(same_bits(grads.dup, again.dup)) << "dup, F " << c.F;
     }
   }
-  reference::require(cudaStreamDestroy(stream), "cudaStreamDestroy");
 }
 
 TEST(Swiglu, RepeatsGiveTheSameBits) {
