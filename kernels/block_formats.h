@@ -4,7 +4,7 @@
 //
 // NF4 (Dettmers et al. 2023, "QLoRA", section 3 and appendix E): 64 weights share the largest of
 // their magnitudes (absmax, fp32); each weight over absmax is one of 16 values. Two codes a byte,
-// the earlier weight in the upper half. With double quantisation the absmax of 256 blocks, less
+// the earlier weight in the upper half. With double quantization the absmax of 256 blocks, less
 // the mean over the tensor, are stored as dynamic 8-bit numbers and one fp32 scale.
 //
 // Dynamic 8-bit (Dettmers et al. 2022, "8-bit Optimizers via Block-wise Quantization", section 1.3,
@@ -47,7 +47,7 @@ inline constexpr std::array<float, kNf4Codes> kNf4Values{
     1.0F,
 };
 
-// x has the code of how many bounds it passes. The published quantiser's constants; some are one
+// x has the code of how many bounds it passes. The published quantizer's constants; some are one
 // unit in the last place off the middle of their neighbours.
 inline constexpr std::array<float, kNf4Codes - 1> kNf4Bounds{
     -0.8480964004993439F,  -0.6106329262256622F,  -0.4599952697753906F,   -0.33967943489551544F,

@@ -1,4 +1,4 @@
-// NF4 quantise and dequantise. Formulas, layout and limits: nf4.h.
+// NF4 quantize and dequantize. Formulas, layout and limits: nf4.h.
 //
 // Strategy. A warp works on a tile of 1024 weights: 512 bytes of codes, one 16-byte vector a lane.
 // A vector of codes holds 32 weights, a vector of weights 8 or 4, so lanes that kept their own
@@ -6,7 +6,7 @@
 // bytes for each vector of weights, and both sides are contiguous across the warp. Each lane holds
 // one of the 16 values and a weight is a shuffle away: no bank conflict, nothing to set up. A
 // tile's absmax values, at most 17, are one load, spread by shuffles too; the 256 dynamic values
-// lie in shared memory. Dequantiser tiles do not cross rows, so a row is found once a tile.
+// lie in shared memory. Dequantizer tiles do not cross rows, so a row is found once a tile.
 
 #include "kernels/nf4.h"
 

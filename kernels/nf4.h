@@ -1,11 +1,11 @@
 #pragma once
 
-// 4-bit NormalFloat weights: quantise and dequantise, on device pointers. The format, its 16 values
+// 4-bit NormalFloat weights: quantize and dequantize, on device pointers. The format, its 16 values
 // and its bounds are kernels/block_formats.h's; blocks are 64 weights of the flattened matrix.
 //
-//   quantise     absmax[b] = max over block b of |x|
+//   quantize     absmax[b] = max over block b of |x|
 //                code[n]   = number of bounds below x[n] * (1 / absmax[b]); 7 where absmax is 0
-//   dequantise   w[n]      = value[code[n]] * absmax[b]
+//   dequantize   w[n]      = value[code[n]] * absmax[b]
 //   nested       absmax[b] = dynamic[absmax_code[b]] * scale[b / 256] + mean,
 //                dynamic: the 256 signed values of block_formats.h
 //
@@ -13,7 +13,7 @@
 // and quotient is rounded to fp32 by itself and the weight once more to its stored type, so a host
 // that does the same has the same bits.
 //
-// Fused: both levels of dequantisation, and the place of the result: rows are a stride apart, so
+// Fused: both levels of dequantization, and the place of the result: rows are a stride apart, so
 // that weights land beside what else a wider block holds.
 //
 // Contract of both launchers
@@ -22,7 +22,7 @@
 //    caller's next synchronisation.
 //  - Shapes: O >= 0 rows, at most 2^31 - 1; 0 < K <= 2^20, K % 32 == 0; O * ceil(K / 1024) below
 //    2^31. A flattened matrix of 64 n + 32 weights ends in half a block. With O == 0 the pointers
-//    may be null. The quantiser takes the flattened matrix: N weights, N % 32 == 0, N <= 2^40.
+//    may be null. The quantizer takes the flattened matrix: N weights, N % 32 == 0, N <= 2^40.
 //  - Layout: codes two a byte, the earlier weight in the upper half, no padding. w in rows of
 //    w_stride elements: >= K, % 8 == 0, at most kStrideMax; elements between rows are neither read
 //    nor written. All other arrays contiguous. Every pointer 16-byte aligned.

@@ -146,7 +146,7 @@ TYPED_TEST(Nf4Contract, AllowedArgumentsReachTheDevice) {
   in.x_N = slab.at<TypeParam>(0x10000);
   in.codes = slab.at<uint8_t>(0x20000);
   in.absmax_B = slab.at<float>(0x30000);
-  EXPECT_TRUE(slab.reached(nf4_quantize(in, nullptr))) << "quantise";
+  EXPECT_TRUE(slab.reached(nf4_quantize(in, nullptr))) << "quantize";
   Nf4DequantizeArgs<TypeParam> args = this->plain();
   args.codes = in.codes;
   args.absmax_B = in.absmax_B;

@@ -101,7 +101,7 @@ TEST(Nf4, BoundsAreExact) {
   EXPECT_TRUE(same_bits(run_quantize(x).packed.codes, reference::nf4_quantize(x).codes));
 }
 
-// What dequantisation reads: random codes, so that no quantiser stands between it and its test.
+// What dequantization reads: random codes, so that no quantizer stands between it and its test.
 struct Stored {
   Stored(const Case& c, uint64_t seed) {
     const auto N = static_cast<size_t>(c.O * c.K);

@@ -227,7 +227,7 @@ TEST_P(CausalLmTest, Nf4IsTheModelOfTheDenseCopies) {
   };
   args.transform = [](const FolderTensor& tensor, std::span<float> values) -> Status {
     at::Tensor w = at::from_blob(values.data(), tensor.tensor.shape, at::kFloat);
-    w.copy_(ops::quantise_nf4(w.clone(), at::kCPU).dense());
+    w.copy_(ops::quantize_nf4(w.clone(), at::kCPU).dense());
     return ok();
   };
   ASSERT_TRUE(is_ok(copy_model_folder(folder(), rounded, args)));

@@ -50,10 +50,10 @@ TEST(Nf4, HasTheBitsOfThePublishedFormat) {
   const std::vector<float> weights = published_input();
   std::vector<std::uint8_t> codes(weights.size() / 2);
   std::vector<float> absmax(nf4_blocks(weights.size()));
-  nf4_quantise(weights, codes, absmax);
+  nf4_quantize(weights, codes, absmax);
   EXPECT_EQ(sha256_of(codes), "75d6b075a214ae7aa4e1e8cdce30698a1f8481df8f1700cfef57b53cc2829957");
   EXPECT_EQ(sha256_of(absmax), "e4e54872200e1402423ebdeec2a6ab103da9d12986a5327e0883ce155aba7660");
-  const Nf4Scales scales = nf4_quantise_absmax(absmax);
+  const Nf4Scales scales = nf4_quantize_absmax(absmax);
   EXPECT_EQ(sha256_of(scales.absmax_codes),
             "92199e47b078aaab8f806085a33d4a1593f15bf03b446a7f4ad7d3ad5f148f0e");
   EXPECT_EQ(scales.mean, 0x1.fb7bap-4F);
@@ -66,7 +66,7 @@ TEST(Nf4, ChoosesTheNearestOfTheSixteenValues) {
   const std::span<const float> values(w.const_data_ptr<float>(), 4096);
   std::vector<std::uint8_t> codes(2048);
   std::vector<float> absmax(64);
-  nf4_quantise(values, codes, absmax);
+  nf4_quantize(values, codes, absmax);
   for (std::size_t i = 0; i < values.size(); ++i) {
     const std::uint8_t pair = codes[i / 2];
     const auto code = static_cast<std::size_t>(i % 2 == 0 ? pair >> 4U : pair & 15U);
@@ -81,19 +81,19 @@ TEST(Nf4, ChoosesTheNearestOfTheSixteenValues) {
 }
 
 TEST(Nf4, ZerosShortBlocksAndNan) {
-  const at::Tensor zero = quantise_nf4(at::zeros({3, 64}), at::kCPU).dense();
+  const at::Tensor zero = quantize_nf4(at::zeros({3, 64}), at::kCPU).dense();
   EXPECT_TRUE(at::equal(zero, at::zeros({3, 64})));
   const at::Tensor odd = at::tensor({1.0F, -1.0F, 0.0F}).view({1, 3});
-  EXPECT_LE(max_error(quantise_nf4(odd, at::kCPU).dense(), odd), 1e-6);
+  EXPECT_LE(max_error(quantize_nf4(odd, at::kCPU).dense(), odd), 1e-6);
   at::Tensor w = randn({4, 64}, 8, at::kFloat);
   w[1][5].fill_(std::numeric_limits<float>::quiet_NaN());
-  EXPECT_TRUE(quantise_nf4(w, at::kCPU).dense().isnan().any().item<bool>());
+  EXPECT_TRUE(quantize_nf4(w, at::kCPU).dense().isnan().any().item<bool>());
 }
 
 TEST(Nf4, TheDenseCopyIsWithinHalfAStep) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const at::Tensor w = randn({48, 96}, 9, dtype);
-    const LinearWeight packed = quantise_nf4(w, at::kCPU);
+    const LinearWeight packed = quantize_nf4(w, at::kCPU);
     const at::Tensor dense = packed.dense();
     EXPECT_EQ(dense.scalar_type(), dtype);
     EXPECT_EQ(dense.sizes(), w.sizes());
@@ -110,7 +110,7 @@ TEST(Nf4, LoopsAndOperatorsGiveTheSameBits) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     for (const auto& [out, in] :
          std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {1, 3}, {7, 61}, {64, 64}, {130, 257}}) {
-      const LinearWeight packed = quantise_nf4(randn({out, in}, 10, dtype), at::kCPU);
+      const LinearWeight packed = quantize_nf4(randn({out, in}, 10, dtype), at::kCPU);
       EXPECT_TRUE(same_bits(packed.dense(), nf4_dense_by_operators(*packed.blocks())))
           << out << " x " << in;
     }
@@ -118,7 +118,7 @@ TEST(Nf4, LoopsAndOperatorsGiveTheSameBits) {
 }
 
 TEST(Nf4, LayersComputeAsWithTheDenseCopy) {
-  const LinearWeight packed = quantise_nf4(randn({24, 40}, 11, at::kFloat), at::kCPU);
+  const LinearWeight packed = quantize_nf4(randn({24, 40}, 11, at::kFloat), at::kCPU);
   const LinearWeight dense(packed.dense());
   const at::Tensor bias = randn({24}, 12, at::kFloat), dy = randn({9, 24}, 13, at::kFloat);
   const LoraDropout dropout{

@@ -137,7 +137,7 @@ CausalLm CausalLm::load(const HfFolder& folder, at::Device device, at::ScalarTyp
   source.matrix = source.tensor;
   if (quantization == Quantization::kNf4) {
     source.matrix = [&](const std::string& name) {
-      return ops::quantise_nf4(read_weight(folder, name, at::kCPU, dtype), device);
+      return ops::quantize_nf4(read_weight(folder, name, at::kCPU, dtype), device);
     };
   }
   return build(folder.config(), device, dtype, source);

@@ -58,7 +58,7 @@ struct BatchContext;
 class CausalLm {
  public:
   // A frozen base. dtype: at::kFloat or at::kBFloat16. Reads the folder's weights to `device`. With
-  // kNf4 the linear layers of the blocks are rounded to dtype and quantised while they are read,
+  // kNf4 the linear layers of the blocks are rounded to dtype and quantized while they are read,
   // one at a time (ops/linear_weight.h); embedding, head, norms and biases stay as they are.
   static CausalLm load(const HfFolder& folder, at::Device device, at::ScalarType dtype,
                        Quantization quantization = Quantization::kNone);

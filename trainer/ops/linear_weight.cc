@@ -106,11 +106,11 @@ std::int64_t LinearWeight::bytes() const {
 
 at::Tensor LinearWeight::dense() const { return is_dense() ? dense_ : nf4_dense(*blocks_); }
 
-LinearWeight quantise_nf4(const at::Tensor& w_OI, at::Device device) {
+LinearWeight quantize_nf4(const at::Tensor& w_OI, at::Device device) {
   TORCH_CHECK(w_OI.dim() == 2 && w_OI.is_cpu() && w_OI.is_contiguous(),
-              "quantise_nf4: W must be a contiguous matrix on the host, got ", w_OI.sizes());
+              "quantize_nf4: W must be a contiguous matrix on the host, got ", w_OI.sizes());
   TORCH_CHECK(w_OI.scalar_type() == at::kFloat || w_OI.scalar_type() == at::kBFloat16,
-              "quantise_nf4: dtype ", w_OI.scalar_type(), " is not fp32 or bf16");
+              "quantize_nf4: dtype ", w_OI.scalar_type(), " is not fp32 or bf16");
   // A portion at a time: a wide copy of the whole would double the memory of a load.
   constexpr int64_t kPortion = 4096 * kBlock;
   const at::Tensor flat = w_OI.view({-1});
@@ -120,13 +120,13 @@ LinearWeight quantise_nf4(const at::Tensor& w_OI, at::Device device) {
   for (int64_t first = 0; first < count; first += kPortion) {
     const int64_t size = std::min(kPortion, count - first);
     const at::Tensor wide = flat.narrow(0, first, size).to(at::kFloat);
-    nf4_quantise(
+    nf4_quantize(
         span_of<float>(wide),
         std::span(codes).subspan(static_cast<size_t>(first) / 2, static_cast<size_t>(size + 1) / 2),
         std::span(absmax).subspan(static_cast<size_t>(first / kBlock),
                                   nf4_blocks(static_cast<size_t>(size))));
   }
-  const Nf4Scales scales = nf4_quantise_absmax(absmax);
+  const Nf4Scales scales = nf4_quantize_absmax(absmax);
   auto blocks = c10::make_intrusive<Nf4Blocks>();
   blocks->O = w_OI.size(0);
   blocks->I = w_OI.size(1);

@@ -51,7 +51,7 @@ class LinearWeight {
 };
 
 // NF4 of a dense weight on the CPU, in fp32 or bf16; moved to `device`.
-LinearWeight quantise_nf4(const at::Tensor& w_OI, at::Device device);
+LinearWeight quantize_nf4(const at::Tensor& w_OI, at::Device device);
 
 // The dense copy by LibTorch operators: the route of devices without loops of our own.
 at::Tensor nf4_dense_by_operators(const Nf4Blocks& blocks);

@@ -36,7 +36,7 @@ float reciprocal(float absmax) { return absmax > 0.0F ? 1.0F / absmax : 0.0F; }
 
 std::size_t nf4_blocks(std::size_t count) { return (count + kBlock - 1) / kBlock; }
 
-void nf4_quantise(std::span<const float> weights, std::span<std::uint8_t> codes,
+void nf4_quantize(std::span<const float> weights, std::span<std::uint8_t> codes,
                   std::span<float> absmax) {
   for (std::size_t block = 0; block < absmax.size(); ++block) {
     const std::size_t first = block * kBlock;
@@ -52,7 +52,7 @@ void nf4_quantise(std::span<const float> weights, std::span<std::uint8_t> codes,
   }
 }
 
-Nf4Scales nf4_quantise_absmax(std::span<const float> absmax) {
+Nf4Scales nf4_quantize_absmax(std::span<const float> absmax) {
   Nf4Scales out;
   double sum = 0.0;
   for (const float value : absmax) sum += static_cast<double>(value);

@@ -18,16 +18,16 @@ std::size_t nf4_blocks(std::size_t count);
 
 // codes: (count + 1) / 2 bytes, absmax: nf4_blocks(count) floats; both are overwritten. Weights may
 // come in portions of a multiple of 64. A block with a NaN has absmax NaN.
-void nf4_quantise(std::span<const float> weights, std::span<std::uint8_t> codes,
+void nf4_quantize(std::span<const float> weights, std::span<std::uint8_t> codes,
                   std::span<float> absmax);
 
-// Double quantisation of all absmax of one tensor.
+// Double quantization of all absmax of one tensor.
 struct Nf4Scales {
   std::vector<std::uint8_t> absmax_codes;  // one a block
   std::vector<float> scales;               // one for 256 blocks
   float mean = 0.0F;                       // of the absmax
 };
-Nf4Scales nf4_quantise_absmax(std::span<const float> absmax);
+Nf4Scales nf4_quantize_absmax(std::span<const float> absmax);
 
 // The absmax that block `index` has after that: value[code] * scale + mean.
 float nf4_absmax(std::span<const std::uint8_t> absmax_codes, std::span<const float> scales,
