@@ -117,8 +117,7 @@ constexpr std::array<ApiErrorRow, 43> kRows{{
      "Remove what is not needed, or ask the operator for more room; then send it again."},
 }};
 
-constexpr DocumentLimits kLimits{.max_bytes = 256 * 1024, .max_depth = 8};
-constexpr TextRule kText{.max_length = 65'536, .kind = TextKind::kAny};
+constexpr DocumentLimits kErrorLimits{.max_bytes = 256 * 1024, .max_depth = 8};
 
 }  // namespace
 
@@ -209,7 +208,7 @@ std::string encode_api_error(const ApiError& error) {
   const json out = {{"error",
                      {{"code", error.code},
                       {"class", to_word(error.error_class)},
-                      {"message", clip_text(error.message, kText.max_length)},
+                      {"message", clip_text(error.message, kLongText.max_length)},
                       {"next_step", error.next_step},
                       {"details", std::move(details)},
                       {"request_id", error.request_id}}}};
@@ -219,16 +218,16 @@ std::string encode_api_error(const ApiError& error) {
 Result<ApiError> decode_api_error(std::string_view text) {
   FindingList findings;
   ApiError error;
-  if (const auto document = Document::parse(text, kLimits, findings)) {
+  if (const auto document = Document::parse(text, kErrorLimits, findings)) {
     ObjectReader root = document->root(findings, UnknownKeys::kTolerate);
     root.require("error", "the error");
     if (auto in = root.object("error")) {
       in->require("code", "the error's code");
       in->text("code", error.code, {.min_length = 1, .max_length = 128});
       in->word("class", error.error_class);
-      in->text("message", error.message, kText);
-      in->text("next_step", error.next_step, kText);
-      in->text("request_id", error.request_id, kText);
+      in->text("message", error.message, kLongText);
+      in->text("next_step", error.next_step, kLongText);
+      in->text("request_id", error.request_id, kLongText);
       get_evidence(*in, "details", error.details);
     }
   }

@@ -11,11 +11,10 @@ using nlohmann::json;
 
 namespace {
 
-constexpr TextRule kPathRule{.min_length = 1, .max_length = 4096};
 constexpr IntegerRange kCounter{0, 9'007'199'254'740'991};
-constexpr IntegerRange kFromOne{1, 9'007'199'254'740'991};
+constexpr IntegerRange kCounterFromOne{1, 9'007'199'254'740'991};
 // A job's own limit plus what is around it.
-constexpr DocumentLimits kLimits{.max_bytes = (1 << 20) + (1 << 16), .max_depth = 33};
+constexpr DocumentLimits kAttemptLimits{.max_bytes = (1 << 20) + (1 << 16), .max_depth = 33};
 constexpr std::size_t kMaxIdFromName = 64;
 
 // Absolute and without "." and "..", without looking at the disk.
@@ -102,13 +101,13 @@ AttemptSpec read_attempt_spec(const Document& document, FindingList& findings) {
   if (root.id("job_id", id)) spec.job_id = JobId(id);
   root.require("run_id", "the run's id");
   if (root.id("run_id", id)) spec.run_id = RunId(id);
-  root.integer("attempt_no", spec.attempt_no, kFromOne);
+  root.integer("attempt_no", spec.attempt_no, kCounterFromOne);
   root.integer("epoch", spec.epoch, kCounter);
   read_paths(root, spec);
   root.require("output_dir", "the absolute path of the output folder");
   read_path(root, "output_dir", spec.output_dir);
   read_resume(root, spec.resume);
-  root.integer("stop_at_step", spec.stop_at_step, kFromOne);
+  root.integer("stop_at_step", spec.stop_at_step, kCounterFromOne);
   return spec;
 }
 
@@ -117,7 +116,7 @@ AttemptSpec read_attempt_spec(const Document& document, FindingList& findings) {
 Decoded<AttemptSpec> decode_attempt_spec(std::string_view text) {
   FindingList findings;
   Decoded<AttemptSpec> decoded;
-  if (const auto document = Document::parse(text, kLimits, findings)) {
+  if (const auto document = Document::parse(text, kAttemptLimits, findings)) {
     decoded.value = read_attempt_spec(*document, findings);
   }
   decoded.findings = findings.take();
@@ -187,7 +186,7 @@ Result<AttemptSpec> make_attempt_spec(const JobSpec& job, const AttemptArgs& arg
 
 bool is_attempt_spec(std::string_view text) {
   FindingList findings;
-  const auto document = Document::parse(text, kLimits, findings);
+  const auto document = Document::parse(text, kAttemptLimits, findings);
   if (!document || !document->value().is_object()) return false;
   const auto schema = document->value().find("schema");
   return schema != document->value().end() && schema->is_string() &&

@@ -11,8 +11,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr DocumentLimits kLimits{.max_bytes = kMaxControlBytes, .max_depth = 8};
-constexpr IntegerRange kCount{0, std::numeric_limits<std::int64_t>::max()};
+constexpr DocumentLimits kControlLimits{.max_bytes = kMaxControlBytes, .max_depth = 8};
 constexpr TextRule kErrorText{.max_length = 16'384, .kind = TextKind::kAny};
 
 std::string to_line(const json& value) {
@@ -24,7 +23,7 @@ template <class T, class Read>
 Result<T> decode(std::string_view what, std::string_view line, Read read) {
   FindingList findings;
   T out;
-  if (const auto document = Document::parse(line, kLimits, findings)) {
+  if (const auto document = Document::parse(line, kControlLimits, findings)) {
     ObjectReader in = document->root(findings, UnknownKeys::kTolerate);
     read(in, out);
   }

@@ -8,10 +8,8 @@ namespace ratchet {
 
 namespace {
 
-constexpr IntegerRange kCount{0, std::numeric_limits<std::int64_t>::max()};
-constexpr TextRule kLongText{.max_length = 65'536, .kind = TextKind::kAny};
 constexpr std::size_t kMaxListed = 1000;
-constexpr DocumentLimits kLimits{.max_bytes = kMaxEventBytes, .max_depth = 8};
+constexpr DocumentLimits kEventLimits{.max_bytes = kMaxEventBytes, .max_depth = 8};
 
 // The bits field is the exact one; the readable number stands in when a peer did not send bits.
 void get_exact(ObjectReader& in, std::string_view key, std::string_view bits_key, double& out) {
@@ -23,11 +21,6 @@ void get_exact(ObjectReader& in, std::string_view key, std::string_view bits_key
   } else {
     in.add_finding(bits_key, "must be the 16 hex digits of a double.");
   }
-}
-
-void get_bytes(ObjectReader& in, std::string_view key, Bytes& out) {
-  std::int64_t count = 0;
-  if (in.integer(key, count, kCount)) out = Bytes(count);
 }
 
 void get(ObjectReader& in, StageEvent& event) {
@@ -151,7 +144,7 @@ bool get_body(std::string_view type, ObjectReader& in, EventBody& body) {
 
 Result<Event> decode_event(std::string_view line) {
   FindingList findings;
-  const auto document = Document::parse(line, kLimits, findings);
+  const auto document = Document::parse(line, kEventLimits, findings);
   if (!document) return findings_error("The event", findings.take());
   Event event;
   {

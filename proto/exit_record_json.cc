@@ -10,9 +10,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr IntegerRange kCount{0, std::numeric_limits<std::int64_t>::max()};
-constexpr TextRule kLongText{.max_length = 65'536, .kind = TextKind::kAny};
-constexpr std::size_t kMaxListed = 1000;
+constexpr std::size_t kMaxEvidenceItems = 1000;
 
 std::optional<EvidenceValue> evidence_value(const json& value) {
   if (value.is_boolean()) return value.get<bool>();
@@ -25,7 +23,7 @@ std::optional<EvidenceValue> evidence_value(const json& value) {
   if (value.is_number_integer()) return value.get<std::int64_t>();
   if (value.is_null()) return std::numeric_limits<double>::quiet_NaN();
   if (value.is_string()) return value.get<std::string>();
-  if (!value.is_array() || value.size() > kMaxListed) return std::nullopt;
+  if (!value.is_array() || value.size() > kMaxEvidenceItems) return std::nullopt;
   std::vector<std::string> texts;
   for (const json& element : value) {
     if (!element.is_string()) return std::nullopt;

@@ -15,7 +15,6 @@ using nlohmann::json;
 
 namespace {
 
-constexpr TextRule kPathRule{.min_length = 1, .max_length = 4096};
 constexpr TextRule kNameRule{.min_length = 1, .max_length = 128};
 constexpr TextRule kTagRule{.min_length = 1, .max_length = 128};
 constexpr TextRule kClientRule{.max_length = 256};

@@ -98,14 +98,14 @@ bool may_change(std::string_view path) {
   });
 }
 
-std::string dump(const json& value) {
+std::string leaf_text(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 // Path -> JSON text of every leaf; an array is one leaf.
 void flatten(const json& value, const std::string& path, std::map<std::string, std::string>& out) {
   if (!value.is_object()) {
-    out[path] = dump(value);
+    out[path] = leaf_text(value);
     return;
   }
   for (const auto& [key, child] : value.items()) flatten(child, path + "." + key, out);

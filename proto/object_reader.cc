@@ -298,4 +298,9 @@ std::vector<ObjectReader> ObjectReader::objects(std::string_view key, std::size_
   return readers;
 }
 
+void get_bytes(ObjectReader& in, std::string_view key, Bytes& out) {
+  std::int64_t count = 0;
+  if (in.integer(key, count, kCount)) out = Bytes(count);
+}
+
 }  // namespace ratchet

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "proto/finding.h"
+#include "proto/units.h"
 #include "proto/words.h"
 
 namespace ratchet {
@@ -55,6 +56,10 @@ struct TextRule {
   std::size_t max_length = 4096;
   TextKind kind = TextKind::kLine;
 };
+
+inline constexpr IntegerRange kCount{0, std::numeric_limits<std::int64_t>::max()};
+inline constexpr TextRule kPathRule{.min_length = 1, .max_length = 4096};
+inline constexpr TextRule kLongText{.max_length = 65'536, .kind = TextKind::kAny};
 
 // A key that people write for another one: {"lora_alpha", "alpha"}.
 struct KeyHint {
@@ -127,5 +132,8 @@ class ObjectReader {
   std::span<const KeyHint> hints_;
   std::vector<std::string> known_;
 };
+
+// A count of bytes, from 0.
+void get_bytes(ObjectReader& in, std::string_view key, Bytes& out);
 
 }  // namespace ratchet

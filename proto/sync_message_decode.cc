@@ -13,8 +13,7 @@ using nlohmann::json;
 
 namespace {
 
-constexpr DocumentLimits kLimits{.max_bytes = kMaxSyncBytes, .max_depth = 12};
-constexpr IntegerRange kCount{0, std::numeric_limits<std::int64_t>::max()};
+constexpr DocumentLimits kSyncLimits{.max_bytes = kMaxSyncBytes, .max_depth = 12};
 constexpr IntegerRange kFromOne{1, std::numeric_limits<std::int64_t>::max()};
 constexpr TextRule kFreeText{.max_length = 16'384, .kind = TextKind::kAny};
 constexpr TextRule kShortText{.max_length = 512, .kind = TextKind::kAny};
@@ -27,11 +26,6 @@ constexpr NumberRange kNotNegative{.min = 0};
 void get_millis(ObjectReader& in, std::string_view key, Millis& out, std::int64_t least = 0) {
   std::int64_t count = 0;
   if (in.integer(key, count, {least, kMaxSyncMillis.count()})) out = Millis(count);
-}
-
-void get_bytes(ObjectReader& in, std::string_view key, Bytes& out) {
-  std::int64_t count = 0;
-  if (in.integer(key, count, kCount)) out = Bytes(count);
 }
 
 void get_seq(ObjectReader& in, std::string_view key, std::uint64_t& out) {
@@ -340,7 +334,7 @@ enum class Schema { kRequired, kOptional };
 template <class T>
 Result<T> decode(std::string_view what, std::string_view text, Schema rule = Schema::kRequired) {
   FindingList findings;
-  const auto document = Document::parse(text, kLimits, findings);
+  const auto document = Document::parse(text, kSyncLimits, findings);
   if (!document) return findings_error(what, findings.take());
   T message;
   {

@@ -14,8 +14,8 @@
 namespace ratchet::agent {
 namespace {
 
-constexpr std::size_t kPiece = 1 << 20;
-static_assert(kPiece > 2 * kMaxEventBytes, "a piece holds at least one whole line");
+constexpr std::size_t kTailPiece = 1 << 20;
+static_assert(kTailPiece > 2 * kMaxEventBytes, "a piece holds at least one whole line");
 
 struct Line {
   std::string_view text;
@@ -34,7 +34,7 @@ Lines read_lines(const std::filesystem::path& file, std::int64_t offset, std::st
   Lines out{{}, offset, false};
   const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return out;
-  buffer.resize(kPiece);
+  buffer.resize(kTailPiece);
   ssize_t got = 0;
   while ((got = ::pread(fd, buffer.data(), buffer.size(), offset)) < 0 && errno == EINTR) {
   }
@@ -48,9 +48,9 @@ Lines read_lines(const std::filesystem::path& file, std::int64_t offset, std::st
     begin = end + 1;
   }
   out.next = offset + static_cast<std::int64_t>(begin);
-  if (out.lines.empty() && buffer.size() == kPiece) {
+  if (out.lines.empty() && buffer.size() == kTailPiece) {
     out.too_long = true;
-    out.next = offset + static_cast<std::int64_t>(kPiece);
+    out.next = offset + static_cast<std::int64_t>(kTailPiece);
   }
   return out;
 }
@@ -95,7 +95,7 @@ std::vector<SeenLine> EventTail::poll() {
   if (::stat(file_.c_str(), &stat) != 0 || stat.st_size <= read_offset_) return {};
   std::string buffer;
   const Lines piece = read_lines(file_, read_offset_, buffer);
-  more_ = buffer.size() == kPiece;
+  more_ = buffer.size() == kTailPiece;
   read_offset_ = piece.next;
   if (piece.too_long) ++skipped_;
   std::vector<SeenLine> seen;

@@ -16,7 +16,7 @@ constexpr std::size_t kMaxRecord = 8192;  // the kernel's own limit
 constexpr int kMaxRecordsAPoll = 20000;
 
 template <class Number>
-bool read_number(std::string_view text, Number& out) {
+bool read_leading_number(std::string_view text, Number& out) {
   return std::from_chars(text.data(), text.data() + text.size(), out).ec == std::errc();
 }
 
@@ -31,13 +31,13 @@ bool parse_xid(std::string_view text, KernelFinding& out) {
   const std::size_t close = rest.find("): ");
   if (close == std::string_view::npos || close > 32) return false;
   out.pci_bus = std::string(rest.substr(0, close));
-  return read_number(rest.substr(close + 3), out.xid) && out.xid > 0 && out.xid < 100000;
+  return read_leading_number(rest.substr(close + 3), out.xid) && out.xid > 0 && out.xid < 100000;
 }
 
 // "Out of memory: Killed process 1234 (name) ...", "Memory cgroup out of memory: Killed process .."
 bool parse_oom(std::string_view text, KernelFinding& out) {
   if (text.find("ut of memory") == std::string_view::npos) return false;
-  return read_number(after(text, "Killed process "), out.killed) && out.killed > 0;
+  return read_leading_number(after(text, "Killed process "), out.killed) && out.killed > 0;
 }
 
 }  // namespace
@@ -48,11 +48,11 @@ std::optional<KernelFinding> parse_kernel_record(std::string_view record) {
   const std::string_view prefix = record.substr(0, semicolon);
   unsigned priority = 0;
   KernelFinding finding;
-  if (!read_number(prefix, priority)) return std::nullopt;
+  if (!read_leading_number(prefix, priority)) return std::nullopt;
   // Facility 0 is the kernel; what programs write has another one, whatever it says.
   if (priority >> 3 != 0) return std::nullopt;
   const std::string_view time = after(after(prefix, ","), ",");
-  if (!read_number(time, finding.time_us)) return std::nullopt;
+  if (!read_leading_number(time, finding.time_us)) return std::nullopt;
   const std::string_view text = record.substr(semicolon + 1);
   if (parse_xid(text, finding) || parse_oom(text, finding)) return finding;
   return std::nullopt;

@@ -23,7 +23,7 @@ extern char** environ;
 namespace ratchet::agent {
 namespace {
 
-constexpr std::size_t kMaxRecord = 4096;
+constexpr std::size_t kMaxProcRecord = 4096;
 // waitid's P_PIDFD, which older C libraries do not name.
 constexpr auto kPidfdKind = static_cast<idtype_t>(3);
 
@@ -161,12 +161,12 @@ std::optional<ProcessStat> parse_process_stat(std::string_view text) {
 }
 
 std::optional<ProcessStat> process_stat(pid_t pid) {
-  const auto text = read_file("/proc/" + std::to_string(pid) + "/stat", kMaxRecord);
+  const auto text = read_file("/proc/" + std::to_string(pid) + "/stat", kMaxProcRecord);
   return text ? parse_process_stat(*text) : std::nullopt;
 }
 
 std::string kernel_boot_id() {
-  const auto text = read_file("/proc/sys/kernel/random/boot_id", kMaxRecord);
+  const auto text = read_file("/proc/sys/kernel/random/boot_id", kMaxProcRecord);
   return text ? text->substr(0, text->find('\n')) : std::string();
 }
 
@@ -297,7 +297,7 @@ std::string encode_process_record(const ProcessRecord& record) {
 Result<ProcessRecord> decode_process_record(std::string_view text) {
   FindingList findings;
   ProcessRecord record;
-  if (const auto document = Document::parse(text, {.max_bytes = kMaxRecord}, findings)) {
+  if (const auto document = Document::parse(text, {.max_bytes = kMaxProcRecord}, findings)) {
     ObjectReader root = document->root(findings, UnknownKeys::kTolerate);
     std::int64_t pid = 0;
     std::int64_t start_time = 0;

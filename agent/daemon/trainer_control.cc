@@ -18,7 +18,7 @@ namespace {
 
 namespace asio = boost::asio;
 using Socket = asio::local::stream_protocol::socket;
-constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
+constexpr auto kNoThrow = asio::as_tuple(asio::use_awaitable);
 
 }  // namespace
 
@@ -37,16 +37,16 @@ asio::awaitable<Result<ControlResponse>> ask_trainer(std::filesystem::path path,
   });
   const Error silent{Code::kUnavailable, "The trainer did not answer on '" + path.string() + "'."};
   const asio::local::stream_protocol::endpoint endpoint(name->name());
-  auto [connect_error] = co_await socket->async_connect(endpoint, kTuple);
+  auto [connect_error] = co_await socket->async_connect(endpoint, kNoThrow);
   if (connect_error) {
     co_return Error{Code::kNotFound, "No trainer listens on '" + path.string() + "'."};
   }
   const std::string line = encode_control_request(request) + "\n";
-  auto [write_error, written] = co_await asio::async_write(*socket, asio::buffer(line), kTuple);
+  auto [write_error, written] = co_await asio::async_write(*socket, asio::buffer(line), kNoThrow);
   if (write_error) co_return silent;
   std::string answer;
   auto [read_error, size] = co_await asio::async_read_until(
-      *socket, asio::dynamic_buffer(answer, kMaxControlBytes), '\n', kTuple);
+      *socket, asio::dynamic_buffer(answer, kMaxControlBytes), '\n', kNoThrow);
   if (read_error) co_return silent;
   co_return decode_control_response(std::string_view(answer).substr(0, size - 1));
 }

@@ -7,8 +7,6 @@ namespace {
 
 using enum ApiErrorCode;
 
-constexpr Parameter kLimit{"limit", "integer", "Most items of the answer, 1 to 1000"};
-constexpr Parameter kCursor{"cursor", "string", "next_cursor of the page before"};
 constexpr Parameter kState{"state", "string", "Only jobs of this state"};
 constexpr Parameter kName{"name", "string", "Only jobs whose name holds this"};
 constexpr Parameter kTag{"tag", "string", "Only jobs with this tag"};

@@ -7,13 +7,9 @@ namespace {
 
 using enum ApiErrorCode;
 
-constexpr Parameter kLimit{"limit", "integer", "Most items of the answer, 1 to 1000"};
-constexpr Parameter kCursor{"cursor", "string", "next_cursor of the page before"};
 constexpr Parameter kGone{"gone", "boolean", "true: those that are gone too"};
 constexpr Parameter kKind{"kind", "string", "Only artifacts of this kind"};
 constexpr Parameter kDeliveryState{"state", "string", "Only deliveries of this state"};
-constexpr Parameter kUploadOffset{"Upload-Offset", "integer", "Where the bytes belong", "header",
-                                  true};
 constexpr Parameter kRange{"Range", "string", "bytes=FIRST-LAST", "header"};
 
 constexpr std::string_view kNewArtifact =

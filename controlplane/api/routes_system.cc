@@ -7,11 +7,6 @@ namespace {
 
 using enum ApiErrorCode;
 
-constexpr Parameter kLimit{"limit", "integer", "Most items of the answer, 1 to 1000"};
-constexpr Parameter kCursor{"cursor", "string", "next_cursor of the page before"};
-constexpr Parameter kUploadOffset{"Upload-Offset", "integer", "Where the bytes belong", "header",
-                                  true};
-
 constexpr std::string_view kHello = R"({"schema":"sync/1","node_id":"","incarnation":"a1",)"
                                     R"("intent":"","facts":{},"attempts":[]})";
 constexpr std::string_view kHeartbeat =

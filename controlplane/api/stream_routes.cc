@@ -16,7 +16,7 @@ namespace {
 using std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kKeepAlive{15};
-constexpr std::chrono::seconds kLook{1};  // how soon a peer that is gone is noticed
+constexpr std::chrono::seconds kPeerLook{1};  // how soon a peer that is gone is noticed
 constexpr std::chrono::seconds kLogWait{20};
 constexpr std::int64_t kEventsAtOnce = 200;
 constexpr std::size_t kLogPiece = 1024 * 1024;
@@ -95,7 +95,7 @@ asio::awaitable<void> follow(Context& context, net::Exchange& exchange, JobId id
       if (!co_await exchange.write(std::move(text))) co_return;
     }
     if (ended) co_return;
-    co_await signal->wait(version, steady_clock::now() + kLook);
+    co_await signal->wait(version, steady_clock::now() + kPeerLook);
     look_for_events = signal->version() != version;
   }
 }
@@ -209,7 +209,7 @@ asio::awaitable<std::optional<Answer>> read_log(Context& context, const Call& ca
       co_return Answer(std::move(reply));
     }
     const auto signal = context.service.job_signal(row.id);
-    co_await signal->wait(signal->version(), steady_clock::now() + kLook);
+    co_await signal->wait(signal->version(), steady_clock::now() + kPeerLook);
   }
 }
 

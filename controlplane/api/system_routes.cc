@@ -17,7 +17,7 @@ Reply plain(std::string text, const char* type) {
   return out;
 }
 
-struct Looked {  // what only the disk knows
+struct OnDisk {  // what only the disk knows
   StoreHealth store;
   Result<ArtifactSpace> space = ArtifactSpace{};
   std::map<JobState, std::int64_t> counts;
@@ -25,8 +25,8 @@ struct Looked {  // what only the disk knows
   double store_ms = 0;
 };
 
-Looked look(const Context& context, const std::string& tenant) {
-  Looked out;
+OnDisk look_at_disk(const Context& context, const std::string& tenant) {
+  OnDisk out;
   const auto began = std::chrono::steady_clock::now();
   out.store = context.store.health();
   out.store_ms =
@@ -57,7 +57,7 @@ json nodes_form(const Context& context, const std::string& tenant) {
   return out;
 }
 
-json artifacts_health(const Looked& looked) {
+json artifacts_health(const OnDisk& looked) {
   if (!looked.space) return {{"ok", false}, {"message", looked.space.error().message}};
   const bool full = looked.space->full();
   return {{"ok", !full},
@@ -78,8 +78,8 @@ asio::awaitable<Answer> ready(Context& context, const Call& /*call*/) {
 }
 
 asio::awaitable<Answer> show_health(Context& context, const Call& call) {
-  std::function<Looked()> work = [&context, tenant = call.who.tenant] {
-    return look(context, tenant);
+  std::function<OnDisk()> work = [&context, tenant = call.who.tenant] {
+    return look_at_disk(context, tenant);
   };
   const auto looked = co_await run_in(context.pool, std::move(work));
   auto provisioners = json::array();

@@ -14,11 +14,18 @@
 #include "controlplane/cli/login.h"
 #include "controlplane/cli/problem.h"
 #include "proto/net/http_types.h"
+#include "proto/net/retry.h"
 #include "proto/net/sse.h"
 
 namespace ratchet::control::cli {
 
 using Millis = std::chrono::milliseconds;
+
+// A file on its way: tries in a row without a byte that got through, and the pauses between them.
+inline constexpr int kMaxTransferTries = 8;
+inline constexpr net::RetryPolicy kBetweenTransferTries{Millis{250}, Millis{15000}, 2};
+// A live view that lost its stream.
+inline constexpr net::RetryPolicy kReconnect{Millis{250}, Millis{5000}, 2};
 
 // A live view's sources: a stream of events, and a document that is asked for now and then.
 struct FollowRequest {

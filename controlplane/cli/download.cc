@@ -22,9 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kMaxTries = 8;  // in a row without a byte that got through
-constexpr net::RetryPolicy kBetweenTries{Millis{250}, Millis{15000}, 2};
-
 struct RemoteFile {
   std::string target;
   std::string inside;
@@ -93,7 +90,7 @@ Answer<void> fetch(Api& api, const RemoteFile& file, const std::string& path,
   if (have > file.size) have = 0;
   if (!part.cut(have)) return io_problem("write", part_path);
   on_bytes(have);
-  net::Backoff backoff(kBetweenTries, static_cast<std::uint64_t>(::getpid()));
+  net::Backoff backoff(kBetweenTransferTries, static_cast<std::uint64_t>(::getpid()));
   int failures = 0;
   while (have < file.size || !is_whole(part_path, file)) {
     if (have >= file.size) {  // whole, and not what it should be: once more from the start
@@ -124,7 +121,7 @@ Answer<void> fetch(Api& api, const RemoteFile& file, const std::string& path,
     if (status) continue;
     const Problem& problem = status.error();
     if (problem.error_class != "transient" || problem.exit == kExitInterrupted ||
-        (got == 0 && ++failures >= kMaxTries) || !api.pause(backoff.next())) {
+        (got == 0 && ++failures >= kMaxTransferTries) || !api.pause(backoff.next())) {
       return problem;
     }
   }

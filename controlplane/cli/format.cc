@@ -13,7 +13,7 @@ namespace ratchet::control::cli {
 namespace {
 
 template <class... Args>
-std::string print(const char* format, Args... args) {
+std::string formatted(const char* format, Args... args) {
   std::array<char, 96> text{};
   std::snprintf(text.data(), text.size(), format, args...);
   return text.data();
@@ -46,18 +46,18 @@ constexpr double kLargest = 9e15;  // what a double holds exactly, near enough
 
 std::string format_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0 || seconds > 1e9) return "?";
-  if (seconds < 9.95) return print("%.1f s", seconds);
+  if (seconds < 9.95) return formatted("%.1f s", seconds);
   const auto whole = static_cast<long long>(std::llround(seconds));
-  if (whole < 60) return print("%lld s", whole);
-  if (whole < 3600) return print("%lld min %02lld s", whole / 60, whole % 60);
-  if (whole < 86'400) return print("%lld h %02lld min", whole / 3600, whole % 3600 / 60);
-  return print("%lld d %lld h", whole / 86'400, whole % 86'400 / 3600);
+  if (whole < 60) return formatted("%lld s", whole);
+  if (whole < 3600) return formatted("%lld min %02lld s", whole / 60, whole % 60);
+  if (whole < 86'400) return formatted("%lld h %02lld min", whole / 3600, whole % 3600 / 60);
+  return formatted("%lld d %lld h", whole / 86'400, whole % 86'400 / 3600);
 }
 
 std::string format_bytes(Bytes bytes) {
   static constexpr std::array<const char*, 6> kUnits{"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   const auto count = static_cast<double>(bytes.count());
-  if (std::abs(count) < 1024) return print("%lld B", static_cast<long long>(bytes.count()));
+  if (std::abs(count) < 1024) return formatted("%lld B", static_cast<long long>(bytes.count()));
   double value = count / 1024;
   std::size_t unit = 0;
   // 1023.95 would be printed as 1024.0.
@@ -65,7 +65,7 @@ std::string format_bytes(Bytes bytes) {
     value /= 1024;
     ++unit;
   }
-  return print("%.1f %s", value, kUnits[unit]);
+  return formatted("%.1f %s", value, kUnits[unit]);
 }
 
 std::string format_count(std::int64_t n) {
@@ -80,16 +80,16 @@ std::string format_count(std::int64_t n) {
 
 std::string format_rate(double per_second) {
   if (!std::isfinite(per_second) || per_second < 0) return "?";
-  if (per_second < 9.95) return print("%.1f", per_second);
-  if (per_second < 999.5) return print("%.0f", per_second);
-  if (per_second < 999'950) return print("%.1f k", per_second / 1e3);
-  return print("%.1f M", per_second / 1e6);
+  if (per_second < 9.95) return formatted("%.1f", per_second);
+  if (per_second < 999.5) return formatted("%.0f", per_second);
+  if (per_second < 999'950) return formatted("%.1f k", per_second / 1e3);
+  return formatted("%.1f M", per_second / 1e6);
 }
 
 std::string format_usd(double usd) {
   if (!std::isfinite(usd)) return "?";
-  if (usd != 0 && std::abs(usd) < 0.99995) return print("$%.4f", usd);
-  return print("$%.2f", usd);
+  if (usd != 0 && std::abs(usd) < 0.99995) return formatted("$%.4f", usd);
+  return formatted("$%.2f", usd);
 }
 
 std::string format_time(UnixMillis time) {
@@ -108,13 +108,13 @@ std::string format_age(UnixMillis time, UnixMillis now) {
   // The two clocks may be a little apart.
   if (std::abs(away) < 2) return "now";
   const auto whole = static_cast<long long>(std::llround(std::abs(away)));
-  std::string text = print("%lld d", whole / 86'400);
+  std::string text = formatted("%lld d", whole / 86'400);
   if (whole < 60) {
-    text = print("%lld s", whole);
+    text = formatted("%lld s", whole);
   } else if (whole < 3600) {
-    text = print("%lld min", whole / 60);
+    text = formatted("%lld min", whole / 60);
   } else if (whole < 172'800) {
-    text = print("%lld h", whole / 3600);
+    text = formatted("%lld h", whole / 3600);
   }
   return away < 0 ? "in " + text : text + " ago";
 }

@@ -13,7 +13,6 @@
 namespace ratchet::control::cli {
 namespace {
 
-constexpr net::RetryPolicy kReconnect{Millis{250}, Millis{5000}, 2};
 constexpr Millis kBetweenLooks{1000};
 
 struct LogsArgs {

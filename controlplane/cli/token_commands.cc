@@ -53,7 +53,7 @@ Answer<int> create(Api& api, const Flags& flags, const CreateArgs& args) {
   return kExitOk;
 }
 
-Answer<int> list(Api& api, const Flags& flags) {
+Answer<int> list_tokens(Api& api, const Flags& flags) {
   const auto items = get_items(api, "/v1/tokens", 0);
   if (!items) return items.error();
   if (flags.json) {
@@ -115,7 +115,7 @@ void add_token_commands(Registry registry) {
                                "Example:  ratchet tokens list");
   command->callback([=] {
     registry.selected = [=] {
-      return with_api(registry.flags, [&](Api& api) { return list(api, registry.flags); });
+      return with_api(registry.flags, [&](Api& api) { return list_tokens(api, registry.flags); });
     };
   });
 

@@ -16,9 +16,7 @@
 namespace ratchet::control::cli {
 namespace {
 
-constexpr std::int64_t kPiece = 16 * 1024 * 1024;
-constexpr int kMaxTries = 8;  // in a row without a byte that got through
-constexpr net::RetryPolicy kBetweenTries{Millis{250}, Millis{15000}, 2};
+constexpr std::int64_t kUploadPiece = 16 * 1024 * 1024;
 
 std::string artifact_target(const std::string& id, std::string_view rest = "") {
   return "/v1/artifacts/" + net::url_escape(id) + std::string(rest);
@@ -70,18 +68,19 @@ class FileSender {
     }
     int failures = 0;
     while (offset < file_.size.count()) {
-      const std::int64_t length = std::min(kPiece, file_.size.count() - offset);
+      const std::int64_t length = std::min(kUploadPiece, file_.size.count() - offset);
       const auto reached = api_.upload(target_, fd_, offset, length);
       if (!reached) {
         const Problem& problem = reached.error();
         const bool transient = problem.error_class == "transient" || problem.status >= 500;
-        if (!transient || problem.exit == kExitInterrupted || ++failures >= kMaxTries) {
+        if (!transient || problem.exit == kExitInterrupted || ++failures >= kMaxTransferTries) {
           return problem;
         }
         if (!api_.pause(backoff_.next())) return problem;
         continue;
       }
-      if (*reached > file_.size.count() || (*reached <= offset && ++failures >= kMaxTries)) {
+      if (*reached > file_.size.count() ||
+          (*reached <= offset && ++failures >= kMaxTransferTries)) {
         return problem_of(Error{Code::kCorrupt, "The upload of '" + file_.path +
                                                     "' does not get further than byte " +
                                                     std::to_string(offset) + "."});
@@ -98,7 +97,7 @@ class FileSender {
   std::string target_;
   const LocalFile& file_;
   int fd_ = -1;
-  net::Backoff backoff_{kBetweenTries, static_cast<std::uint64_t>(::getpid())};
+  net::Backoff backoff_{kBetweenTransferTries, static_cast<std::uint64_t>(::getpid())};
 };
 
 }  // namespace

@@ -21,7 +21,6 @@ namespace {
 
 constexpr std::size_t kMaxEventBytes = 1024 * 1024;
 constexpr Millis kPlainEvery{5000};
-constexpr net::RetryPolicy kReconnect{Millis{250}, Millis{5000}, 2};
 
 std::string clock_text(UnixMillis time) {
   const std::time_t seconds = time.count() / 1000;

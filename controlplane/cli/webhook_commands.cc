@@ -59,7 +59,7 @@ Answer<int> add(Api& api, const Flags& flags, const AddArgs& args) {
   return kExitOk;
 }
 
-Answer<int> list(Api& api, const Flags& flags) {
+Answer<int> list_webhooks(Api& api, const Flags& flags) {
   const auto items = get_items(api, "/v1/webhooks", 0);
   if (!items) return items.error();
   if (flags.json) {
@@ -248,7 +248,7 @@ void add_webhook_commands(Registry registry) {
                                          "Example:  ratchet webhooks list");
   command->callback([=] {
     registry.selected = [=] {
-      return with_api(registry.flags, [&](Api& api) { return list(api, registry.flags); });
+      return with_api(registry.flags, [&](Api& api) { return list_webhooks(api, registry.flags); });
     };
   });
   add_simple(registry, *group, "remove", "Ends it; what is not delivered yet is dropped", remove);

@@ -15,8 +15,8 @@ using std::chrono::steady_clock;
 
 namespace {
 
-constexpr std::size_t kPieceBytes = 64 * 1024;
-constexpr std::size_t kTogether = 16 * 1024;
+constexpr std::size_t kBodyPieceBytes = 64 * 1024;
+constexpr std::size_t kRequestTogether = 16 * 1024;
 
 Error corrupt(const std::string& why) {
   return {Code::kCorrupt, "The peer's answer is no HTTP: " + why + "."};
@@ -93,7 +93,7 @@ asio::awaitable<IoFault> ClientConnection::write(std::string_view header, std::s
   got_bytes_ = false;
   clean_ = false;
   parser_.reset();
-  if (body.size() <= kTogether) {
+  if (body.size() <= kRequestTogether) {
     const std::string both = std::string(header).append(body);
     co_return co_await stream_->write_all(both);
   }
@@ -105,7 +105,7 @@ asio::awaitable<IoFault> ClientConnection::write(std::string_view header, std::s
 asio::awaitable<IoFault> ClientConnection::write_file(FileRange range) {
   std::string piece;
   while (range.length > 0) {
-    piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(range.length, kPieceBytes)));
+    piece.resize(static_cast<std::size_t>(std::min<std::uint64_t>(range.length, kBodyPieceBytes)));
     const ssize_t count =
         ::pread(range.fd, piece.data(), piece.size(), static_cast<off_t>(range.offset));
     if (count <= 0) co_return IoFault::kCut;
@@ -160,7 +160,7 @@ asio::awaitable<Result<ClientResponse>> ClientConnection::read_header(Method met
 
 bool ClientConnection::parse_body_piece(std::size_t& done, bool& broken) {
   auto& body = parser_->get().body();
-  piece_.resize(kPieceBytes);
+  piece_.resize(kBodyPieceBytes);
   while (!parser_->is_done() && parsed_ < input_.size()) {
     body.data = piece_.data();
     body.size = piece_.size();

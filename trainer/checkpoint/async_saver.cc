@@ -13,7 +13,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::chrono::microseconds since(Clock::time_point start) {
+std::chrono::microseconds time_since(Clock::time_point start) {
   return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
 }
 
@@ -145,7 +145,7 @@ void AsyncSaver::Impl::run_save(CheckpointReason reason, std::optional<Clock::ti
 Status AsyncSaver::Impl::copy_arenas(std::chrono::microseconds& copy_time) {
   const auto start = Clock::now();
   Status status = options.copy(snapshot);
-  copy_time = since(start);
+  copy_time = time_since(start);
   {
     const std::lock_guard lock(mu);
     copying = false;
@@ -246,7 +246,7 @@ std::chrono::microseconds AsyncSaver::begin_update() {
   std::unique_lock lock(impl_->mu);
   impl_->changed.wait(lock, [&] { return !impl_->copying; });
   impl_->updating = true;
-  return since(start);
+  return time_since(start);
 }
 
 void AsyncSaver::end_update(PublishedState state) {

@@ -11,7 +11,6 @@
 namespace ratchet::trainer {
 namespace {
 
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::uint32_t kPairwiseKeysMax = 8;  // objects up to this size compare keys pair by pair
 
 // Offset of the bracket that opens a level beyond kJsonDepthMax.

@@ -8,13 +8,13 @@
 
 #include "trainer/data/document_splitter.h"
 #include "trainer/data/layout_guess.h"
+#include "trainer/data/utf8.h"
 #include "trainer/model/file_io.h"
 
 namespace ratchet::trainer {
 namespace {
 
 constexpr std::uint64_t kHeadBytes = 1ULL << 20;
-constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 bool is_blank(std::string_view line) {
   return line.find_first_not_of(" \t\r") == std::string_view::npos;

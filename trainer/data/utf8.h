@@ -7,6 +7,8 @@
 
 namespace ratchet::trainer {
 
+inline constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+
 // Bytes of the well-formed sequence at the start of `text` (1 to 4), 0 when there is none.
 std::size_t utf8_sequence(std::string_view text);
 

@@ -12,8 +12,6 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxTemplateBytes = size_t{4} << 20;
-constexpr size_t kMaxConfigBytes = size_t{64} << 20;
-constexpr size_t kMaxTokenizerBytes = size_t{512} << 20;
 
 struct Source {
   std::string text;
@@ -36,22 +34,22 @@ std::optional<std::string> template_in(const json& config) {
 }
 
 // json converts from everything, Error included, so that Result<json> would be ambiguous.
-struct Document {
+struct TokenizerConfig {
   json root;
 };
 
-Result<Document> read_config(const std::filesystem::path& folder) {
+Result<TokenizerConfig> read_config(const std::filesystem::path& folder) {
   const auto path = folder / "tokenizer_config.json";
-  auto bytes = read_small_file(path, kMaxConfigBytes);
+  auto bytes = read_small_file(path, kMaxTokenizerConfigBytes);
   if (!bytes) {
-    if (bytes.error().code == Code::kNotFound) return Document{json::object()};
+    if (bytes.error().code == Code::kNotFound) return TokenizerConfig{json::object()};
     return bytes.error();
   }
   json config = json::parse(*bytes, nullptr, false);
   if (!config.is_object()) {
     return Error{Code::kCorrupt, "'" + path.string() + "' is not a JSON object."};
   }
-  return Document{std::move(config)};
+  return TokenizerConfig{std::move(config)};
 }
 
 Result<Source> find_source(const std::filesystem::path& folder, const json& config,

@@ -11,6 +11,9 @@
 
 namespace ratchet::trainer {
 
+inline constexpr size_t kMaxTokenizerBytes = size_t{512} << 20;
+inline constexpr size_t kMaxTokenizerConfigBytes = size_t{64} << 20;
+
 // Reads a whole regular file of at most `max_bytes`. kNotFound, kIo, kCorrupt (too long).
 Result<std::string> read_small_file(const std::filesystem::path& path, size_t max_bytes);
 

@@ -14,9 +14,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMaxTokenizerBytes = size_t{512} << 20;
-constexpr size_t kMaxConfigBytes = size_t{64} << 20;
-
 // Written as a text, or as an object with its "content" (what transformers 4 saved).
 std::optional<std::string> token_text(const json& value) {
   if (value.is_string()) return value.get<std::string>();
@@ -56,7 +53,7 @@ Result<Document> parse_object(std::string_view text, const std::string& name) {
 
 // An absent file is an empty text.
 Result<std::string> read_optional(const std::filesystem::path& path) {
-  auto bytes = read_small_file(path, kMaxConfigBytes);
+  auto bytes = read_small_file(path, kMaxTokenizerConfigBytes);
   if (!bytes && bytes.error().code == Code::kNotFound) return std::string();
   return bytes;
 }

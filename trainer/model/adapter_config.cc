@@ -9,6 +9,7 @@
 
 #include "trainer/model/file_io.h"
 #include "trainer/model/json_fields.h"
+#include "trainer/model/lora_layout.h"
 
 namespace ratchet::trainer {
 
@@ -16,7 +17,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::int64_t kMaxRank = 4096;
 constexpr std::size_t kMaxTargets = 10'000;
 
 // The key set of this PEFT version is what the writer produces (formats seen in its output).

@@ -14,7 +14,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::uint64_t kMaxSideFileBytes = std::uint64_t{64} << 20;
-constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
 
 std::uint64_t spec_bytes(const TensorSpec& tensor) {
   std::uint64_t bytes = dtype_size(tensor.dtype);

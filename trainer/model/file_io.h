@@ -14,6 +14,10 @@
 
 namespace ratchet::trainer {
 
+inline constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16}
+                                                 << 20;           // of a JSON file of a model
+inline constexpr std::size_t kPieceBytes = std::size_t{4} << 20;  // moved at once
+
 // Joins its arguments (strings, integers, floating-point values) into one string.
 template <class... Parts>
 std::string cat(const Parts&... parts);

@@ -16,8 +16,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;
-constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
 constexpr std::size_t kNamesShown = 5;
 constexpr const char* kSingleFile = "model.safetensors";
 

@@ -16,8 +16,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;
-
 void add_fact(Inspection& inspection, std::string key, std::string value) {
   inspection.facts.emplace_back(std::move(key), std::move(value));
 }

@@ -10,7 +10,7 @@ namespace ratchet::trainer {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 // "1.23 GB", decimal units; exact below 1000.
 std::string size_text(std::uint64_t bytes) {
@@ -86,27 +86,27 @@ std::string inspection_text(const Inspection& inspection) {
 }
 
 std::string inspection_json(const Inspection& inspection) {
-  Json out;
+  OrderedJson out;
   out["path"] = inspection.path.string();
   out["kind"] = inspect_kind_name(inspection.kind);
   out["valid"] = inspection.valid;
   out["reason"] = inspection.reason;
-  out["facts"] = Json::object();
+  out["facts"] = OrderedJson::object();
   for (const auto& [key, value] : inspection.facts) out["facts"][key] = value;
   out["notes"] = inspection.notes;
   out["tensor_count"] = inspection.tensors.size();
   out["elements"] = inspection.parameter_count();
   out["tensor_bytes"] = inspection.tensor_bytes();
-  out["files"] = Json::array();
+  out["files"] = OrderedJson::array();
   for (const InspectedFile& file : inspection.files) {
-    Json row = {{"file", file.file}, {"bytes", file.bytes}};
+    OrderedJson row = {{"file", file.file}, {"bytes", file.bytes}};
     if (file.digest) {
       row["sha256"] = file.digest->sha256;
       row["xxh3_128"] = file.digest->xxh3_128;
     }
     out["files"].push_back(std::move(row));
   }
-  out["tensors"] = Json::array();
+  out["tensors"] = OrderedJson::array();
   for (const InspectedTensor& row : inspection.tensors) {
     out["tensors"].push_back({{"name", row.tensor.name},
                               {"dtype", dtype_name(row.tensor.dtype)},
@@ -114,7 +114,7 @@ std::string inspection_json(const Inspection& inspection) {
                               {"bytes", row.bytes},
                               {"file", row.file}});
   }
-  return out.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return out.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
 }
 
 }  // namespace ratchet::trainer

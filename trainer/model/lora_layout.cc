@@ -11,8 +11,6 @@ namespace ratchet::trainer {
 
 namespace {
 
-constexpr std::int64_t kMaxRank = 4096;
-
 struct ModuleRow {
   const char* word;  // what a job spec may say
   const char* name;
@@ -29,7 +27,7 @@ constexpr std::array<ModuleRow, 7> kModules = {{{"q", "q_proj", "self_attn.q_pro
 
 const ModuleRow& row(TargetModule module) { return kModules[static_cast<std::size_t>(module)]; }
 
-Error refuse(std::string message) { return Error{Code::kInvalidArgument, std::move(message)}; }
+Error bad_layout(std::string message) { return Error{Code::kInvalidArgument, std::move(message)}; }
 
 // Appends a tensor at the next aligned offset and returns its index.
 std::size_t append(ArenaLayout& arena, std::string name, std::vector<std::int64_t> shape) {
@@ -42,11 +40,11 @@ std::size_t append(ArenaLayout& arena, std::string name, std::vector<std::int64_
 
 Status check_args(const LoraLayoutArgs& args) {
   if (args.rank < 1 || args.rank > kMaxRank) {
-    return refuse(
+    return bad_layout(
         cat("A LoRA rank of ", args.rank, " was asked for; it must be 1 to ", kMaxRank, "."));
   }
   if (!std::isfinite(args.alpha) || args.alpha <= 0.0) {
-    return refuse(cat("A LoRA alpha of ", args.alpha, " was asked for; it must be above 0."));
+    return bad_layout(cat("A LoRA alpha of ", args.alpha, " was asked for; it must be above 0."));
   }
   return ok();
 }
@@ -81,7 +79,7 @@ Result<std::vector<TargetModule>> parse_target_modules(std::span<const std::stri
     return std::vector<TargetModule>(kAllTargetModules.begin(), kAllTargetModules.end());
   }
   if (words.empty()) {
-    return refuse(
+    return bad_layout(
         "No target module is named. Name some of q, k, v, o, gate, up, down, or "
         "\"all-linear\".");
   }
@@ -91,12 +89,13 @@ Result<std::vector<TargetModule>> parse_target_modules(std::span<const std::stri
       return word == module.word || word == module.name;
     });
     if (at == kModules.end()) {
-      return refuse(cat("'", word,
-                        "' is not a module that LoRA can be put on. Name some of q, k, v, o, gate, "
-                        "up, down, or \"all-linear\" alone."));
+      return bad_layout(
+          cat("'", word,
+              "' is not a module that LoRA can be put on. Name some of q, k, v, o, gate, "
+              "up, down, or \"all-linear\" alone."));
     }
     if (!modules.insert(static_cast<TargetModule>(at - kModules.begin())).second) {
-      return refuse(cat("The target module '", word, "' is named twice."));
+      return bad_layout(cat("The target module '", word, "' is named twice."));
     }
   }
   return std::vector<TargetModule>(modules.begin(), modules.end());
@@ -131,12 +130,12 @@ Result<LoraLayout> make_lora_layout(const ModelConfig& config, const LoraLayoutA
 Result<LoraLayout> make_lora_layout(const ModelConfig& config, const LoraLayoutArgs& args,
                                     std::vector<LoraSite> sites) {
   if (Status checked = check_args(args); !checked) return checked.error();
-  if (sites.empty()) return refuse("A LoRA layout needs at least one adapted module.");
+  if (sites.empty()) return bad_layout("A LoRA layout needs at least one adapted module.");
   std::sort(sites.begin(), sites.end());
   const auto twice = std::adjacent_find(sites.begin(), sites.end());
   if (twice != sites.end()) {
-    return refuse(cat("The module ", target_module_path(twice->module), " of layer ", twice->layer,
-                      " is adapted twice."));
+    return bad_layout(cat("The module ", target_module_path(twice->module), " of layer ",
+                          twice->layer, " is adapted twice."));
   }
   LoraLayout layout;
   layout.rank = args.rank;
@@ -146,8 +145,8 @@ Result<LoraLayout> make_lora_layout(const ModelConfig& config, const LoraLayoutA
   layout.layer_count = config.layer_count;
   for (const LoraSite& site : sites) {
     if (site.layer < 0 || site.layer >= config.layer_count) {
-      return refuse(cat("Layer ", site.layer, " cannot be adapted: the model has ",
-                        config.layer_count, " layers, counted from 0."));
+      return bad_layout(cat("Layer ", site.layer, " cannot be adapted: the model has ",
+                            config.layer_count, " layers, counted from 0."));
     }
     const LinearSize size = target_module_size(config, site.module);
     LoraAdapter adapter;

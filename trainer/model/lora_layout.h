@@ -20,6 +20,8 @@
 namespace ratchet::trainer {
 
 // Linear layers of a decoder block, in the order of the forward pass.
+inline constexpr std::int64_t kMaxRank = 4096;
+
 enum class TargetModule { kQ, kK, kV, kO, kGate, kUp, kDown };
 
 inline constexpr std::array<TargetModule, 7> kAllTargetModules = {
@@ -94,7 +96,7 @@ struct LoraLayout {
 };
 
 struct LoraLayoutArgs {
-  std::int64_t rank = 0;  // 1 .. 4096
+  std::int64_t rank = 0;  // 1 .. kMaxRank
   double alpha = 0.0;     // finite, > 0
   bool rslora = false;
   bool dora = false;

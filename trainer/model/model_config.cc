@@ -15,7 +15,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;
 constexpr std::int64_t kMaxWindow = std::int64_t{1} << 30;
 
 // What the configuration classes of transformers take for absent keys (configuration_*.py of

@@ -16,10 +16,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;
-constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
-
-Error corrupt(std::string message) { return Error{Code::kCorrupt, std::move(message)}; }
+Error bad_adapter(std::string message) { return Error{Code::kCorrupt, std::move(message)}; }
 
 struct Factors {
   const StoredTensor* a = nullptr;
@@ -44,8 +41,9 @@ Status refuse_name(const std::string& name) {
     return unsupported("an adapter on the embedding");
   }
   if (name.find("lm_head") != std::string::npos) return unsupported("an adapter on the head");
-  return corrupt(cat("The adapter stores '", name,
-                     "', which is not the name of a LoRA tensor on q, k, v, o, gate, up or down."));
+  return bad_adapter(
+      cat("The adapter stores '", name,
+          "', which is not the name of a LoRA tensor on q, k, v, o, gate, up or down."));
 }
 
 Result<Sorted> sort_tensors(const SafetensorsHeader& header) {
@@ -64,9 +62,9 @@ Result<Sorted> sort_tensors(const SafetensorsHeader& header) {
       sorted.adapter = name->adapter;
     }
     if (name->prefix != sorted.prefix || name->adapter != sorted.adapter) {
-      return corrupt(cat("The adapter's tensors are named in two ways ('", stored.name, "' and '",
-                         header.tensors.front().name,
-                         "'), so it may be two adapters in one file."));
+      return bad_adapter(cat("The adapter's tensors are named in two ways ('", stored.name,
+                             "' and '", header.tensors.front().name,
+                             "'), so it may be two adapters in one file."));
     }
     Factors& factors = sorted.sites[name->site];
     const StoredTensor*& place = name->factor == LoraFactor::kA   ? factors.a
@@ -74,11 +72,11 @@ Result<Sorted> sort_tensors(const SafetensorsHeader& header) {
                                                                   : factors.magnitude;
     place = &stored;
   }
-  if (first) return corrupt("The adapter file holds no tensors.");
+  if (first) return bad_adapter("The adapter file holds no tensors.");
   for (const auto& [site, factors] : sorted.sites) {
     if (factors.a != nullptr && factors.b != nullptr) continue;
-    return corrupt(cat("The adapter has only one of lora_A and lora_B for ",
-                       target_module_path(site.module), " of layer ", site.layer, "."));
+    return bad_adapter(cat("The adapter has only one of lora_A and lora_B for ",
+                           target_module_path(site.module), " of layer ", site.layer, "."));
   }
   return sorted;
 }
@@ -87,10 +85,10 @@ Result<Sorted> sort_tensors(const SafetensorsHeader& header) {
 Status check_magnitudes(const AdapterConfig& config, const Sorted& sorted) {
   for (const auto& [site, factors] : sorted.sites) {
     if ((factors.magnitude != nullptr) == config.dora) continue;
-    return corrupt(cat("adapter_config.json says ", config.dora ? "use_dora" : "no use_dora",
-                       ", and the file has ", config.dora ? "no" : "a",
-                       " lora_magnitude_vector for ", target_module_path(site.module), " of layer ",
-                       site.layer, "."));
+    return bad_adapter(cat("adapter_config.json says ", config.dora ? "use_dora" : "no use_dora",
+                           ", and the file has ", config.dora ? "no" : "a",
+                           " lora_magnitude_vector for ", target_module_path(site.module),
+                           " of layer ", site.layer, "."));
   }
   return ok();
 }
@@ -121,9 +119,9 @@ Status check_targets(const AdapterConfig& config, const ModelConfig& base, const
           config.targets == AdapterConfig::Targets::kAllLinear || list_matches(config, site);
       const bool stored = sorted.sites.contains(site);
       if (wanted == stored || (wanted && config.restricted)) continue;
-      return corrupt(cat("adapter_config.json ", wanted ? "targets " : "does not target ",
-                         target_module_path(module), " of layer ", layer, ", and the file ",
-                         stored ? "stores tensors for it." : "stores no tensors for it."));
+      return bad_adapter(cat("adapter_config.json ", wanted ? "targets " : "does not target ",
+                             target_module_path(module), " of layer ", layer, ", and the file ",
+                             stored ? "stores tensors for it." : "stores no tensors for it."));
     }
   }
   return ok();
@@ -197,10 +195,10 @@ Status PeftFolder::match(const ModelConfig& base) {
   }
   for (std::size_t i = 0; i < stored_.size(); ++i) {
     if (stored_[i]->shape == layout_.arena.tensors[i].shape) continue;
-    return corrupt(cat("The adapter tensor '", stored_[i]->name, "' has the shape ",
-                       shape_text(stored_[i]->shape), "; rank ", config_.rank,
-                       " and the base model need ", shape_text(layout_.arena.tensors[i].shape),
-                       "."));
+    return bad_adapter(cat("The adapter tensor '", stored_[i]->name, "' has the shape ",
+                           shape_text(stored_[i]->shape), "; rank ", config_.rank,
+                           " and the base model need ", shape_text(layout_.arena.tensors[i].shape),
+                           "."));
   }
   note_differences(sorted->prefix, sorted->adapter);
   return ok();
@@ -243,8 +241,9 @@ Status PeftFolder::read_into(std::span<float> arena) const {
     const auto bad = std::find_if(values.begin(), values.end(),
                                   [](float value) { return !std::isfinite(value); });
     if (bad != values.end()) {
-      return corrupt(cat("'", file_.path().string(), "': element ", bad - values.begin(), " of '",
-                         stored_[i]->name, "' is not a finite number; the adapter is broken."));
+      return bad_adapter(cat("'", file_.path().string(), "': element ", bad - values.begin(),
+                             " of '", stored_[i]->name,
+                             "' is not a finite number; the adapter is broken."));
     }
   }
   return ok();

@@ -25,7 +25,6 @@ namespace {
 
 constexpr std::uint64_t kPieceElements = std::uint64_t{1} << 20;  // of the work that threads share
 constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;          // 2^64 / golden ratio
-constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;
 
 // The finaliser of SplitMix64 (Steele, Lea, Flood, 2014): a bijection that passes BigCrush when fed
 // a counter times kGolden.

@@ -17,7 +17,7 @@ constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{64} << 20;
 constexpr std::size_t kMaxFiles = 1000;  // one descriptor each; the usual limit is 1024
 constexpr std::size_t kMaxNameBytes = 255;
 
-Error refuse(std::string message) { return Error{Code::kInvalidArgument, std::move(message)}; }
+Error bad_index(std::string message) { return Error{Code::kInvalidArgument, std::move(message)}; }
 
 // A downloaded index must not be able to name a file outside its folder.
 bool is_plain_file_name(std::string_view name) {
@@ -47,20 +47,21 @@ Result<ShardIndex> parse_shard_index(std::string_view json) {
   if (map == nullptr || map->empty()) {
     fields.fault("weight_map", "an object that maps each tensor to its file is needed");
   }
-  if (!faults.empty()) return refuse(join_sentences(faults));
+  if (!faults.empty()) return bad_index(join_sentences(faults));
 
   std::set<std::string> files;
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string() || !is_plain_file_name(file.get_ref<const std::string&>())) {
-      return refuse(cat("The shard index puts the tensor '", tensor, "' into ", json_excerpt(file),
-                        "; the plain name of a .safetensors file in the same folder is needed."));
+      return bad_index(
+          cat("The shard index puts the tensor '", tensor, "' into ", json_excerpt(file),
+              "; the plain name of a .safetensors file in the same folder is needed."));
     }
     files.insert(file.get<std::string>());
     index.weight_map.emplace(tensor, file.get<std::string>());
   }
   if (files.size() > kMaxFiles) {
-    return refuse(cat("The shard index names ", files.size(), " files; at most ", kMaxFiles,
-                      " are supported."));
+    return bad_index(cat("The shard index names ", files.size(), " files; at most ", kMaxFiles,
+                         " are supported."));
   }
   index.files.assign(files.begin(), files.end());
   return index;

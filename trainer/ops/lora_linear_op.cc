@@ -13,14 +13,14 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-constexpr int64_t kGrainElements = 65536;  // elements worth a thread's while
+constexpr int64_t kMaskGrainElements = 65536;  // elements worth a thread's while
 
 template <class T>
 void mask_elements(const at::Tensor& x, const at::Tensor& keep, at::Tensor& y) {
   const T* xs = x.const_data_ptr<T>();
   const uint8_t* keeps = keep.const_data_ptr<uint8_t>();
   T* ys = y.mutable_data_ptr<T>();
-  at::parallel_for(0, x.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, x.numel(), kMaskGrainElements, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       ys[i] = keeps[i] != 0 ? xs[i] : T{0};
     }
@@ -121,18 +121,18 @@ at::Tensor adapted(const at::Tensor& x, const at::Tensor& a, const at::Tensor& b
   return y.addmm_(xa, b.to(dtype).t(), 1, call.scale);
 }
 
-struct Gradients {
+struct LoraGradients {
   at::Tensor x, a, b;
 };
 
 // Of adapted(), where dz is the gradient of its result.
-Gradients backward_of(AutogradContext* ctx, const tensor_list& saved, const at::Tensor& dz) {
+LoraGradients backward_of(AutogradContext* ctx, const tensor_list& saved, const at::Tensor& dz) {
   const at::Tensor &x = saved[0], &a = saved[1], &b = saved[2], &xa = saved[4];
   const Call call = recall(ctx, saved[5], saved[6]);
   const auto dtype = x.scalar_type();
   const at::Tensor keep = keep_mask(call.dropout, x.size(1));
   const at::Tensor dxa = at::mm(dz, b.to(dtype)).mul_(call.scale);
-  Gradients out;
+  LoraGradients out;
   if (ctx->needs_input_grad(1)) {
     out.a = mm_wide(dxa.t(), dropped(x, keep), a.scalar_type());
   }
@@ -166,7 +166,7 @@ class LoraLinear : public torch::autograd::Function<LoraLinear> {
   }
 
   static tensor_list backward(AutogradContext* ctx, const tensor_list& grads) {
-    const Gradients out = backward_of(ctx, ctx->get_saved_variables(), grads[0].contiguous());
+    const LoraGradients out = backward_of(ctx, ctx->get_saved_variables(), grads[0].contiguous());
     return {out.x, out.a, out.b, at::Tensor()};
   }
 };
@@ -197,7 +197,7 @@ class DoraLinear : public torch::autograd::Function<DoraLinear> {
     if (ctx->needs_input_grad(3)) {
       dm = (dy.to(m.scalar_type()) * z).sum(0).div_(norm);
     }
-    const Gradients out = backward_of(ctx, saved, (dy * (m / norm)).to(dy.scalar_type()));
+    const LoraGradients out = backward_of(ctx, saved, (dy * (m / norm)).to(dy.scalar_type()));
     return {out.x, out.a, out.b, dm, at::Tensor(), at::Tensor()};
   }
 };

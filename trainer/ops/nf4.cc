@@ -15,7 +15,7 @@ using kernels::kNf4ScaleBlock;
 using kernels::kSignedBounds;
 using kernels::kSignedValues;
 
-constexpr std::size_t kBlock = kNf4Block;
+constexpr std::size_t kBlockWeights = kNf4Block;
 constexpr std::size_t kScaleBlock = kNf4ScaleBlock;
 
 // NaN stays NaN, which std::max would lose.
@@ -34,13 +34,13 @@ float reciprocal(float absmax) { return absmax > 0.0F ? 1.0F / absmax : 0.0F; }
 
 }  // namespace
 
-std::size_t nf4_blocks(std::size_t count) { return (count + kBlock - 1) / kBlock; }
+std::size_t nf4_blocks(std::size_t count) { return (count + kBlockWeights - 1) / kBlockWeights; }
 
 void nf4_quantize(std::span<const float> weights, std::span<std::uint8_t> codes,
                   std::span<float> absmax) {
   for (std::size_t block = 0; block < absmax.size(); ++block) {
-    const std::size_t first = block * kBlock;
-    const auto values = weights.subspan(first, std::min(kBlock, weights.size() - first));
+    const std::size_t first = block * kBlockWeights;
+    const auto values = weights.subspan(first, std::min(kBlockWeights, weights.size() - first));
     absmax[block] = largest_magnitude(values);
     const float scale = reciprocal(absmax[block]);
     for (std::size_t i = 0; i < values.size(); i += 2) {

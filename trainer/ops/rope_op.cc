@@ -13,7 +13,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-constexpr int64_t kGrainElements = 32768;  // elements worth a thread's while
+constexpr int64_t kRotatedGrainElements = 32768;  // elements worth a thread's while
 
 template <class T>
 void rotate_rows(const at::Tensor& x, const RopeTable& table, float direction, at::Tensor& y) {
@@ -23,7 +23,8 @@ void rotate_rows(const at::Tensor& x, const RopeTable& table, float direction, a
   T* ys = y.mutable_data_ptr<T>();
   const float* cosines = table.cos_TJ.const_data_ptr<float>();
   const float* sines = table.sin_TJ.const_data_ptr<float>();
-  const int64_t grain = std::max<int64_t>(1, kGrainElements / std::max<int64_t>(1, heads * K));
+  const int64_t grain =
+      std::max<int64_t>(1, kRotatedGrainElements / std::max<int64_t>(1, heads * K));
   at::parallel_for(0, tokens, grain, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* c = cosines + t * half;

@@ -26,7 +26,7 @@ UnixMillis wall_clock() {
       std::chrono::system_clock::now().time_since_epoch());
 }
 
-Error io_error(const std::string& what, const std::string& path, int number) {
+Error log_error(const std::string& what, const std::string& path, int number) {
   return Error{number == ENOSPC ? Code::kNoSpace : Code::kIo,
                what + " the event log '" + path + "' failed: " + std::strerror(number) + "."};
 }
@@ -51,7 +51,7 @@ Result<Tail> read_tail(int file, const std::string& path, std::int64_t size) {
       const ssize_t n = ::pread(file, block.data() + got, block.size() - got,
                                 static_cast<off_t>(begin) + static_cast<off_t>(got));
       if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return io_error("Reading", path, n < 0 ? errno : EIO);
+      if (n <= 0) return log_error("Reading", path, n < 0 ? errno : EIO);
       got += static_cast<std::size_t>(n);
     }
     std::size_t stop = block.size();
@@ -131,20 +131,20 @@ Result<std::unique_ptr<EventLog>> EventLog::open(Options options) {
   if (!options.clock) options.clock = wall_clock;
   const std::string path = options.path;
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (file < 0) return io_error("Opening", path, errno);
+  if (file < 0) return log_error("Opening", path, errno);
   const auto fail = [file](Error error) {
     ::close(file);
     return error;
   };
   struct stat info{};
-  if (::fstat(file, &info) != 0) return fail(io_error("Looking at", path, errno));
+  if (::fstat(file, &info) != 0) return fail(log_error("Looking at", path, errno));
   if (!S_ISREG(info.st_mode)) {
     return fail(Error{Code::kInvalidArgument, "The event log '" + path + "' is not a file."});
   }
   const auto tail = read_tail(file, path, info.st_size);
   if (!tail) return fail(tail.error());
   if (tail->whole_bytes < info.st_size && ::ftruncate(file, tail->whole_bytes) != 0) {
-    return fail(io_error("Cutting the torn last line off", path, errno));
+    return fail(log_error("Cutting the torn last line off", path, errno));
   }
   return std::unique_ptr<EventLog>(
       new EventLog(std::move(options), file, tail->last_seq + 1, tail->whole_bytes));
@@ -212,7 +212,7 @@ bool EventLog::write_file(const std::string& line) {
   // Half a line in the middle would make two events unreadable.
   const bool cut = done == 0 || ::ftruncate(file_, file_size_) == 0;
   if (!file_broken_) {
-    report(io_error("Writing", options_.path, failure).message +
+    report(log_error("Writing", options_.path, failure).message +
            " Training goes on; events are lost until there is room.");
   }
   file_broken_ = true;

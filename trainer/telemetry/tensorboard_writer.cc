@@ -74,11 +74,11 @@ std::string record(std::string_view data) {
   return out;
 }
 
-double wall_clock() {
+double wall_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-Error io_error(const std::string& what, const std::string& path, int number) {
+Error board_error(const std::string& what, const std::string& path, int number) {
   return Error{number == ENOSPC ? Code::kNoSpace : Code::kIo,
                what + " the TensorBoard file '" + path + "' failed: " + std::strerror(number) +
                    ". Training goes on without it."};
@@ -134,7 +134,7 @@ std::string tensorboard_session_start_record(double wall_time, std::int64_t step
 }
 
 Result<std::unique_ptr<TensorBoardWriter>> TensorBoardWriter::create(Options options) {
-  if (!options.clock) options.clock = wall_clock;
+  if (!options.clock) options.clock = wall_seconds;
   const double now = options.clock();
   std::array<char, 32> seconds{};
   std::snprintf(seconds.data(), seconds.size(), "%010lld", static_cast<long long>(now));
@@ -144,7 +144,7 @@ Result<std::unique_ptr<TensorBoardWriter>> TensorBoardWriter::create(Options opt
     std::string path = stem + std::to_string(n);
     const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
     if (file < 0 && errno == EEXIST) continue;
-    if (file < 0) return io_error("Creating", path, errno);
+    if (file < 0) return board_error("Creating", path, errno);
     const std::int64_t first_step = options.first_step;
     std::unique_ptr<TensorBoardWriter> writer(
         new TensorBoardWriter(std::move(options), std::move(path), file));
@@ -153,7 +153,7 @@ Result<std::unique_ptr<TensorBoardWriter>> TensorBoardWriter::create(Options opt
     if (Status status = writer->flush(); !status) return status.error();
     return writer;
   }
-  return io_error("Finding a new name for", stem + "*", EEXIST);
+  return board_error("Finding a new name for", stem + "*", EEXIST);
 }
 
 TensorBoardWriter::TensorBoardWriter(Options options, std::string path, int file)
@@ -178,7 +178,7 @@ Status TensorBoardWriter::flush() {
     const ssize_t n = ::write(file_, buffer_.data() + done, buffer_.size() - done);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
-      failure_ = io_error("Writing", path_, n < 0 ? errno : EIO);
+      failure_ = board_error("Writing", path_, n < 0 ? errno : EIO);
       ::close(std::exchange(file_, -1));
       buffer_.clear();
       return failure_;

@@ -21,7 +21,7 @@ constexpr double kEps = 1e-6;
 // fp32 sums of 1,024 squares in another order: a few units of the last place.
 constexpr double kTolerance = 1e-5;
 
-double now_ms() {
+double monotonic_ms() {
   return std::chrono::duration<double, std::milli>(
              std::chrono::steady_clock::now().time_since_epoch())
       .count();
@@ -93,10 +93,10 @@ PreflightResult check(DeviceKind kind) {
   const at::Tensor b = filled(kN, kN, right_value).to(device);
   at::Tensor product = at::matmul(a, b);  // the first one warms up
   if (api != nullptr) api->synchronize();
-  const double begun = now_ms();
+  const double begun = monotonic_ms();
   product = at::matmul(a, b);
   if (api != nullptr) api->synchronize();
-  result.kernel_ms = now_ms() - begun;
+  result.kernel_ms = monotonic_ms() - begun;
   if (const std::int64_t wrong = wrong_elements(product); wrong > 0) {
     result.message = "The device multiplies wrongly: " + std::to_string(wrong) + " of " +
                      std::to_string(kN * kN) +
