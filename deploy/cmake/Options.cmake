@@ -12,7 +12,7 @@ target_compile_options(ratchet_options INTERFACE
   # GCC 12 sees an overlap in "literal" + std::string that cannot be (GCC bug 105651).
   $<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<VERSION_LESS:$<CXX_COMPILER_VERSION>,13>>:-Wno-restrict>)
 if(RATCHET_SANITIZE)
-  # At -O1 GCC 12 takes the frames of Asio's coroutines for memory of another allocator.
+  # See ratchet_quick_options.
   target_compile_options(ratchet_options INTERFACE
     $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-mismatched-new-delete>)
   # Asio has fences, which the thread sanitizer does not see; what they order is behind locks as well.
@@ -37,28 +37,29 @@ if(RATCHET_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 
-# Precompiled headers, by name: what is precompiled, with which libraries and options. All files
-# include what they use by themselves all the same (tests/tidy/rules.py, precompiled_is_included).
-set(ratchet_std_headers <algorithm> <chrono> <filesystem> <functional> <map> <memory> <optional> <set>
-  <string> <variant> <vector> <nlohmann/json.hpp>)
-set(ratchet_pch_std_headers ${ratchet_std_headers})
-set(ratchet_asio_headers ${ratchet_std_headers} <boost/asio/any_io_executor.hpp>
-  <boost/asio/as_tuple.hpp> <boost/asio/awaitable.hpp> <boost/asio/co_spawn.hpp>
-  <boost/asio/detached.hpp> <boost/asio/io_context.hpp> <boost/asio/ip/tcp.hpp>
-  <boost/asio/post.hpp> <boost/asio/steady_timer.hpp> <boost/asio/thread_pool.hpp>
-  <boost/asio/use_awaitable.hpp>)
-set(ratchet_pch_net_headers ${ratchet_asio_headers})
-set(ratchet_pch_net_link ratchet_asio)
-# Reading flags and checking results is not worth optimising. At -O1 GCC 12 takes the frames of
-# Asio's coroutines for memory of another allocator.
-set(ratchet_pch_cli_headers ${ratchet_std_headers} <CLI/CLI.hpp>)
-set(ratchet_pch_cli_options "$<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<CONFIG:Release>>:\
--O1;-Wno-mismatched-new-delete>")
-set(ratchet_pch_netcli_headers ${ratchet_asio_headers} <CLI/CLI.hpp>)
-set(ratchet_pch_netcli_options "${ratchet_pch_cli_options}")
-set(ratchet_pch_netcli_link ratchet_asio)
-set(ratchet_pch_test_headers ${ratchet_std_headers} <gtest/gtest.h>)
-set(ratchet_pch_test_options "${ratchet_pch_cli_options}")
+# Most of a build's time would go into the same templates (JSON, Asio) once a file. So the files of a
+# library are compiled together, some at a time; `dev` compiles each alone, for short rounds of work.
+# Names of a library's files must not clash therefore, and each file includes what it uses by itself
+# all the same (tests/tidy/rules.py, includes_what_it_names).
+set(RATCHET_UNITY 8 CACHE STRING "How many files of a library are compiled together; 0: each alone")
+function(ratchet_compile_together name files)
+  if(RATCHET_UNITY AND NOT RATCHET_KERNELS_ALONE)
+    set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE ${files})
+    # Said of each class of an unnamed namespace that a coroutine of an included file holds.
+    target_compile_options(${name} PRIVATE
+      $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
+  endif()
+endfunction()
+
+# What only reads flags, prints or checks results is not worth optimising. At -O1 GCC 12 takes the
+# frames of Asio's coroutines for memory of another allocator.
+set(ratchet_quick_options
+  "$<$<AND:$<COMPILE_LANG_AND_ID:CXX,GNU>,$<CONFIG:Release>>:-O1;-Wno-mismatched-new-delete>")
+
+# Precompiled headers, by name: what is precompiled, with which libraries and options.
+set(ratchet_pch_test_headers <algorithm> <chrono> <filesystem> <functional> <map> <memory> <optional>
+  <set> <string> <variant> <vector> <nlohmann/json.hpp> <gtest/gtest.h>)
+set(ratchet_pch_test_options "${ratchet_quick_options}")
 set(ratchet_pch_test_link GTest::gtest)
 set(ratchet_pch_torch_headers ${PROJECT_SOURCE_DIR}/trainer/ops/torch_pch.h)
 # at::parallel_for is a header template over OpenMP: without the flag, loops run on one thread.
@@ -66,10 +67,10 @@ set(ratchet_pch_torch_options $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
 set(ratchet_pch_torch_link ratchet::torch)
 
 # ratchet_use_pch(TARGET PCH): GCC takes a precompiled header only when the flags are the same, so
-# programs are compiled with -fPIC as the libraries are, not with -fPIE. PCH `none` uses none, and so
-# does the kernels' own project, which a bare GPU node builds.
+# programs are compiled with -fPIC as the libraries are, not with -fPIE. The kernels' own project, which
+# a bare GPU node builds, has none.
 function(ratchet_use_pch name pch)
-  if(pch STREQUAL "none" OR RATCHET_KERNELS_ALONE)
+  if(RATCHET_KERNELS_ALONE)
     return()
   endif()
   set(shared ratchet_${pch}_pch)
@@ -98,17 +99,17 @@ function(ratchet_use_pch name pch)
   target_precompile_headers(${name} REUSE_FROM ${shared})
 endfunction()
 
-# ratchet_library(NAME SOURCES... [LINK libs...] [PCH name]): a static library of one room or
-# sub-room. PCH is std unless named.
+# ratchet_library(NAME SOURCES... [LINK libs...] [QUICK]): a static library of one room or sub-room.
+# QUICK: nothing in it is worth optimising.
 function(ratchet_library name)
-  cmake_parse_arguments(arg "" "PCH" "LINK" ${ARGN})
+  cmake_parse_arguments(arg "QUICK" "" "LINK" ${ARGN})
   add_library(${name} STATIC ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PUBLIC ${arg_LINK} PRIVATE ratchet_options)
   target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
-  if(NOT arg_PCH)
-    set(arg_PCH std)
+  if(arg_QUICK)
+    target_compile_options(${name} PRIVATE ${ratchet_quick_options})
   endif()
-  ratchet_use_pch(${name} ${arg_PCH})
+  ratchet_compile_together(${name} ${RATCHET_UNITY})
 endfunction()
 
 # ratchet_test(NAME SOURCES... [LINK libs...] [LABELS ...] [PCH name]): a GoogleTest program, one
@@ -128,8 +129,10 @@ endfunction()
 
 # The same with LibTorch.
 function(ratchet_torch_library name)
-  ratchet_library(${name} ${ARGN} PCH torch)
+  ratchet_library(${name} ${ARGN})
   target_link_libraries(${name} PUBLIC ratchet::torch)
+  ratchet_use_pch(${name} torch)
+  ratchet_compile_together(${name} 4)  # LibTorch's own templates are many
 endfunction()
 function(ratchet_torch_test name)
   ratchet_test(${name} ${ARGN} PCH torch)

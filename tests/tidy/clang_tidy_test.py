@@ -19,6 +19,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -61,14 +62,20 @@ def uses_torch(flags):
 
 
 def translation_units(build):
-    """{path: flags} of the .cc files of ours that the build compiles."""
+    """{path: flags} of the .cc files of ours that the build compiles, alone or several together."""
     with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
         entries = json.load(file)
     units = {}
     for entry in entries:
-        path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), pf.ROOT)
-        if path.endswith(".cc") and not path.startswith(("..", "build/", ".toolchain/")):
-            units.setdefault(path, flags_of(entry))
+        path = os.path.join(entry["directory"], entry["file"])
+        if "/Unity/unity_" in path:
+            with open(path, encoding="utf-8") as file:
+                paths = re.findall(r'^#include "(.*\.cc)"$', file.read(), re.MULTILINE)
+        else:
+            paths = [path]
+        for path in (os.path.relpath(path, pf.ROOT) for path in paths):
+            if path.endswith(".cc") and not path.startswith(("..", "build/", ".toolchain/")):
+                units.setdefault(path, flags_of(entry))
     return units
 
 

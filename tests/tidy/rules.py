@@ -35,9 +35,10 @@ MAX_SCRIPT_COLUMNS = 120
 COLUMN_SUFFIXES = (".cc", ".h", ".cu", ".cuh", ".py", ".sh", ".cmake", ".rs", "CMakeLists.txt")
 SKIP_REASONS = ("no GPU", "shared inputs absent", "no cgroup memory controller")
 
-# The precompiled headers of deploy/cmake/Options.cmake and the names that ask for each. What is
-# precompiled is in sight everywhere, so no compiler tells when a file forgets to include it.
-PRECOMPILED = {
+# What most files include, and the names that ask for each. Files of a library are compiled together
+# and tests have a precompiled header (deploy/cmake/Options.cmake), so no compiler tells when one
+# forgets an include.
+OFTEN_INCLUDED = {
     "algorithm": r"std::(?:sort|stable_sort|min|max|clamp|minmax|find(?:_if|_if_not|_first_of)?|any_of|all_of"
                  r"|none_of|count(?:_if)?|copy(?:_n|_if|_backward)?|fill(?:_n)?|transform|remove(?:_if)?"
                  r"|unique|reverse|rotate|(?:lower|upper)_bound|equal|equal_range|binary_search|mismatch"
@@ -153,17 +154,17 @@ def json_headers_are_private(files):
     ]
 
 
-def precompiled_is_included(path, text):
-    """What is precompiled is included all the same, by the file or by a header of ours that it includes."""
+def includes_what_it_names(path, text):
+    """Files that are compiled together see each other's includes; each has what it names all the same."""
     if not path.endswith(pf.HEADERS + (".cc",)) or pf.room(path) == "bench":
         return []
     code = re.sub(r"//[^\n]*", "", text)
-    wanted = {header: re.search(names, code, re.MULTILINE) for header, names in PRECOMPILED.items()}
+    wanted = {header: re.search(names, code, re.MULTILINE) for header, names in OFTEN_INCLUDED.items()}
     seen = {target for is_own, target in pf.includes(text) if not is_own}
     for header in pf.own_includes_of(path):
         seen.update(target for is_own, target in pf.includes(pf.read(header)) if not is_own)
     return [
-        f"{path}: '{match.group(0)}' without <{header}>: a precompiled header hides that"
+        f"{path}: '{match.group(0)}' without <{header}>: a neighbour that is compiled with it may hide that"
         for header, match in wanted.items()
         if match and header not in seen
     ]
@@ -318,7 +319,7 @@ def no_braces_in_awaits(path, text):
     return found
 
 
-FILE_RULES = [include_rules, json_stays_in_sources, torch_stays_in_its_folders, precompiled_is_included,
+FILE_RULES = [include_rules, json_stays_in_sources, torch_stays_in_its_folders, includes_what_it_names,
               sizes, banned_words, no_places, header_habits, test_habits, own_header_first,
               no_braces_in_awaits]  # fmt: skip
 TREE_RULES = [torch_free_files, json_headers_are_private, kernel_siblings, rooms_have_readmes, no_orphans]

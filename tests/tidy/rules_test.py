@@ -12,7 +12,7 @@ BROKEN = {
     rules.include_rules: ("proto/ids.cc", '#include "trainer/ops/rope_op.h"\n'),
     rules.json_stays_in_sources: ("proto/ids.h", "#pragma once\n#include <nlohmann/json.hpp>\n"),
     rules.torch_stays_in_its_folders: ("proto/ids.cc", "#include <ATen/ATen.h>\n"),
-    rules.precompiled_is_included: ("kernels/reference/tolerance.h", "std::optional<int> x;\n"),
+    rules.includes_what_it_names: ("kernels/reference/tolerance.h", "std::optional<int> x;\n"),
     rules.sizes: ("proto/ids.cc", "// " + "x" * 100 + "\n"),
     rules.banned_words: ("proto/ids.cc", "// TODO\n"),
     rules.no_places: ("proto/ids.cc", "// see /root/notes\n"),
