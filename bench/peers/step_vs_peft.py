@@ -12,9 +12,7 @@ are zero, must agree to a relative 1e-4. The figures themselves pass or fail not
 import argparse
 import datetime
 import json
-import os
 import pathlib
-import random
 import statistics
 import subprocess
 import sys
@@ -23,57 +21,17 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 
 from results import ROOT, commit, cpu_name  # noqa: E402
+from step_run import ALPHA, RANK, StepFailed, measured, run_trainer, write_rows, write_spec  # noqa: E402
 
-WORDS = "the lamp over an old bench is lit and rain falls on roofs while one belt turns".split()
 WARM_UP = 3  # steps left out: first touches of memory, thread pools
-RANK, ALPHA = 16, 32
 FIRST_LOSS_AGREEMENT = 1e-4
 COLUMNS = ["date", "commit", "cpu", "threads", "model", "rows", "sequence", "steps", "rounds",
            "ours_ms", "peft_ms", "time_ratio", "ours_peak_mib", "peft_peak_mib", "memory_ratio",
            "torch", "transformers", "peft"]
 
 
-def write_rows(path, count, sequence):
-    """Rows of more than `sequence` tokens: every word is at least one."""
-    rng = random.Random(5)
-    with open(path, "w", encoding="utf-8") as file:
-        for _ in range(count):
-            text = " ".join(rng.choice(WORDS) for _ in range(sequence + 8))
-            file.write(json.dumps({"text": text}) + "\n")
-
-
-def write_spec(path, model, rows, args):
-    spec = {
-        "name": "step-vs-peft", "base_model": str(model), "method": "lora",
-        "data": {"train": str(rows), "format": "text", "sequence_length": args.sequence,
-                 "over_long": "truncate", "packing": False},
-        "lora": {"rank": RANK, "alpha": ALPHA, "dropout": 0.0, "target_modules": "all-linear"},
-        "training": {"learning_rate": 1e-4, "schedule": "constant", "warmup_steps": 0,
-                     "max_steps": args.steps, "micro_batch": args.rows, "global_batch": args.rows,
-                     "precision": "fp32", "gradient_checkpointing": False, "max_grad_norm": 1.0,
-                     "seed": 1},
-        "checkpoint": {"interval_steps": 1000000, "keep": 1},
-        "devices": {"kind": "cpu"},
-    }
-    path.write_text(json.dumps(spec, indent=2), encoding="utf-8")
-
-
-def measured(command, stdout):
-    """Runs a command; returns its peak resident memory in MiB."""
-    process = subprocess.Popen([str(part) for part in command], stdout=stdout)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{command[0]} failed with status {process.returncode}.")
-    return usage.ru_maxrss / 1024
-
-
 def ours(args, work, index):
-    out = work / f"ours-{index}"
-    with open(work / f"ours-{index}.log", "w", encoding="utf-8") as log:
-        peak = measured([args.trainer, "run", work / "spec.json", "--out", out, "--quiet"], log)
-    steps = [event for event in map(json.loads, open(out / "events.jsonl", encoding="utf-8"))
-             if event["type"] == "step"]
+    steps, peak = run_trainer(args.trainer, work / "spec.json", work / f"ours-{index}")
     return {"step_ms": [step["times"]["total_ms"] for step in steps],
             "loss": [step["loss"] for step in steps], "peak_mib": peak}
 
@@ -110,7 +68,8 @@ def main():
     write_rows(work / "one_step.jsonl", args.rows, args.sequence)
     rows = (work / "one_step.jsonl").read_text(encoding="utf-8")
     (work / "rows.jsonl").write_text(rows * args.steps, encoding="utf-8")
-    write_spec(work / "spec.json", work / "model", work / "one_step.jsonl", args)
+    write_spec(work / "spec.json", work / "model", work / "one_step.jsonl", rows_a_step=args.rows,
+               sequence=args.sequence, steps=args.steps)
     subprocess.run([args.trainer, "make-model", HERE / "llama_100m.json", work / "model",
                     "--tokenizer", ROOT / "deploy/demo/base", "--dtype", "fp32", "--seed", "3"],
                    check=True)
@@ -145,4 +104,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StepFailed as failure:
+        sys.exit(str(failure))

@@ -130,7 +130,7 @@ int check_data(const CheckArgs& args) {
   return report_data(args, tokens->findings, std::move(facts));
 }
 
-nlohmann::json forecast_json(const JobForecast& forecast, double seconds) {
+nlohmann::json forecast_json(const JobForecast& forecast, double speed, double seconds) {
   return {{"samples", forecast.data.samples},
           {"rows", forecast.data.rows},
           {"tokens", forecast.data.tokens},
@@ -145,6 +145,8 @@ nlohmann::json forecast_json(const JobForecast& forecast, double seconds) {
           {"activation_bytes", forecast.activation_bytes},
           {"loss_bytes", forecast.loss_bytes},
           {"memory_bytes", forecast.total_bytes()},
+          {"flops", forecast.flops},
+          {"matmul_flops_per_second", speed},
           {"time_s", seconds}};
 }
 
@@ -187,7 +189,7 @@ int check_spec(const CheckArgs& args) {
   if (args.json) {
     nlohmann::json object = {{"passed", true},
                              {"warnings", result.inputs->warnings},
-                             {"forecast", forecast_json(*forecast, seconds)}};
+                             {"forecast", forecast_json(*forecast, speed, seconds)}};
     std::puts(object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
     return kExitOk;
   }
