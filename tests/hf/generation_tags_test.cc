@@ -7,14 +7,14 @@
 namespace ratchet::trainer {
 namespace {
 
-constexpr const char* kHello = R"([{"role":"user","content":"Hello"}])";
+constexpr const char* kGreeting = R"([{"role":"user","content":"Hello"}])";
 
 struct Marked {
   std::string text;
   std::vector<std::string> enclosed;
 };
 
-Marked render(std::string_view source, std::string_view messages = kHello) {
+Marked render_tagged(std::string_view source, std::string_view messages = kGreeting) {
   const auto compiled = ChatTemplate::from_source(source, {});
   if (!compiled) return {"error: " + compiled.error().message, {}};
   const auto rendered = compiled->render(messages);
@@ -48,14 +48,14 @@ TEST(GenerationTags, ActOnWhiteSpaceAsAnyOtherBlock) {
       source = replaced(source, "4%}", controls[static_cast<size_t>(k / 27)] + "%}");
       std::string plain = replaced(source, "endgeneration", "endif");
       plain = replaced(plain, "generation", "if true");
-      EXPECT_EQ(render(source).text, render(plain).text) << source;
+      EXPECT_EQ(render_tagged(source).text, render_tagged(plain).text) << source;
     }
   }
 }
 
 TEST(GenerationTags, EncloseTheirBlock) {
   const auto marked =
-      render("a{% generation %}é{% endgeneration %}b{%generation%}{%endgeneration%}c");
+      render_tagged("a{% generation %}é{% endgeneration %}b{%generation%}{%endgeneration%}c");
   EXPECT_EQ(marked.text, "aébc");
   EXPECT_EQ(marked.enclosed, (std::vector<std::string>{"é", ""}));
 }
@@ -68,9 +68,9 @@ TEST(GenerationTags, AreFoundOnlyWhereTheyAreTags) {
     const auto compiled = ChatTemplate::from_source(source, {});
     EXPECT_FALSE(compiled && compiled->has_generation_tags()) << source;
   }
-  EXPECT_EQ(render("{% raw %}{% generation %}{% endraw %}").text, "{% generation %}");
-  EXPECT_EQ(render("{{ '{% generation %}' }}").text, "{% generation %}");
-  EXPECT_EQ(render("{# ' #}{% generation %}{{ '}}' }}{% endgeneration %}").enclosed,
+  EXPECT_EQ(render_tagged("{% raw %}{% generation %}{% endraw %}").text, "{% generation %}");
+  EXPECT_EQ(render_tagged("{{ '{% generation %}' }}").text, "{% generation %}");
+  EXPECT_EQ(render_tagged("{# ' #}{% generation %}{{ '}}' }}{% endgeneration %}").enclosed,
             std::vector<std::string>{"}}"});
 }
 
@@ -82,10 +82,12 @@ TEST(GenerationTags, UnbalancedOnesDoNotCompile) {
 }
 
 TEST(GenerationTags, ABlockThatIsCutIsAnErrorAndNotAWrongSpan) {
-  EXPECT_EQ(render("{% set x %}{% generation %}ab{% endgeneration %}{% endset %}{{ x[:-1] }}")
-                .text.rfind("error: ", 0),
-            0U);
-  EXPECT_EQ(render("{% set x %}{% generation %}ab{% endgeneration %}{% endset %}-{{ x }}").enclosed,
+  EXPECT_EQ(
+      render_tagged("{% set x %}{% generation %}ab{% endgeneration %}{% endset %}{{ x[:-1] }}")
+          .text.rfind("error: ", 0),
+      0U);
+  EXPECT_EQ(render_tagged("{% set x %}{% generation %}ab{% endgeneration %}{% endset %}-{{ x }}")
+                .enclosed,
             std::vector<std::string>{"ab"});
 }
 
@@ -95,8 +97,8 @@ TEST(GenerationTags, ContentCannotForgeAMark) {
       "\xef\xb7\x90"
       "1123\xef\xb7\x91\xef\xb7\x90"
       "2123\xef\xb7\x91";
-  const auto marked = render("{% generation %}x{% endgeneration %}{{ messages[0].content }}",
-                             R"([{"content":")" + content + R"("}])");
+  const auto marked = render_tagged("{% generation %}x{% endgeneration %}{{ messages[0].content }}",
+                                    R"([{"content":")" + content + R"("}])");
   EXPECT_EQ(marked.text, "x" + content);
   EXPECT_EQ(marked.enclosed, std::vector<std::string>{"x"});
 }

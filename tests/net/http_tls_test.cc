@@ -13,7 +13,7 @@ using testing::BareSocket;
 using testing::make_client;
 using testing::ServerThread;
 
-asio::awaitable<void> echo(Exchange& exchange) {
+asio::awaitable<void> echo_tls(Exchange& exchange) {
   const auto body = co_await exchange.read_body(16 * 1024 * 1024);
   Response response;
   response.status = body ? 200 : 400;
@@ -52,7 +52,7 @@ class HttpTls : public ::testing::Test {
 };
 
 TEST_F(HttpTls, BytesOfAnySizeCrossAndConnectionsAreKept) {
-  ServerThread server(options(), echo);
+  ServerThread server(options(), echo_tls);
   for (const std::size_t size : {0U, 100U, 17'000U, 5'000'000U}) {
     ClientOptions client;
     const std::string body(size, 'x');
@@ -76,7 +76,7 @@ TEST_F(HttpTls, BytesOfAnySizeCrossAndConnectionsAreKept) {
 }
 
 TEST_F(HttpTls, StrangersAreNotTrusted) {
-  ServerThread server(options(), echo);
+  ServerThread server(options(), echo_tls);
   const std::string own = folder_.file("server.pem");
   const std::string port = std::to_string(server.port());
   EXPECT_TRUE(post(server.url(), own, "x"));
@@ -96,7 +96,7 @@ TEST_F(HttpTls, StrangersAreNotTrusted) {
 TEST_F(HttpTls, PlaintextToATlsPortEnds) {
   ServerOptions quick = options();
   quick.header_timeout = Millis(300);
-  ServerThread server(quick, echo);
+  ServerThread server(quick, echo_tls);
   BareSocket plain(server.port());
   plain.say("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
   EXPECT_EQ(plain.hear().find("TIMEOUT"), std::string::npos);
@@ -106,7 +106,7 @@ TEST_F(HttpTls, PlaintextToATlsPortEnds) {
 }
 
 TEST_F(HttpTls, TlsToAPlaintextPortIsNamed) {
-  ServerThread server({}, echo);
+  ServerThread server({}, echo_tls);
   const auto answer =
       post("https://127.0.0.1:" + std::to_string(server.port()), folder_.file("server.pem"), "x");
   ASSERT_FALSE(answer);
@@ -123,7 +123,7 @@ TEST_F(HttpTls, UnusableFilesAreNamed) {
                                          {"empty.pem", "server.key"}}) {
     ServerOptions broken;
     broken.tls = TlsServerFiles{folder_.file(certificate), folder_.file(key)};
-    const auto server = HttpServer::listen(io.get_executor(), broken, echo);
+    const auto server = HttpServer::listen(io.get_executor(), broken, echo_tls);
     ASSERT_FALSE(server) << certificate << " " << key;
     EXPECT_EQ(server.error().code, Code::kInvalidArgument);
   }

@@ -13,7 +13,7 @@ namespace {
 using nlohmann::json;
 using testing::read_file;
 
-const std::string kGolden = RATCHET_SOURCE_DIR "/tests/golden/proto/attempt_spec.json";
+const std::string kAttemptGolden = RATCHET_SOURCE_DIR "/tests/golden/proto/attempt_spec.json";
 
 JobSpec job() {
   JobSpec spec;
@@ -61,7 +61,7 @@ TEST(AttemptSpec, RoundTripsAndIsGolden) {
   ASSERT_TRUE(spec) << spec.error().message;
   EXPECT_EQ(spec->resume.path, "/work/jobs/out/ckpt/step-00000100");
   const std::string text = encode_attempt_spec(*spec);
-  testing::expect_golden(kGolden, text);
+  testing::expect_golden(kAttemptGolden, text);
   EXPECT_EQ(decode_attempt_spec(text).value, *spec);
 }
 
@@ -92,7 +92,7 @@ TEST(AttemptSpec, BadArgumentsAreRefused) {
 }
 
 TEST(AttemptSpec, TheTwoKindsOfDocumentAreTold) {
-  EXPECT_TRUE(is_attempt_spec(read_file(kGolden)));
+  EXPECT_TRUE(is_attempt_spec(read_file(kAttemptGolden)));
   EXPECT_TRUE(is_attempt_spec(R"({"schema":"attempt/2"})"));
   EXPECT_FALSE(is_attempt_spec(encode_job_spec(job())));
   EXPECT_FALSE(is_attempt_spec(R"({"schema":3})"));
@@ -101,7 +101,7 @@ TEST(AttemptSpec, TheTwoKindsOfDocumentAreTold) {
 }
 
 TEST(AttemptSpec, ToleratesUnknownKeysButNotInTheJob) {
-  json document = json::parse(read_file(kGolden));
+  json document = json::parse(read_file(kAttemptGolden));
   document["from_the_future"] = 1;
   document["paths"]["more"] = 1;
   EXPECT_TRUE(decode_attempt_spec(document.dump()).ok());
@@ -138,7 +138,7 @@ TEST(AttemptSpec, EveryRejectionPathIsTaken) {
       {"/stop_at_step", 0, "$.stop_at_step"},
   };
   for (const Rejection& entry : cases) {
-    json document = json::parse(read_file(kGolden));
+    json document = json::parse(read_file(kAttemptGolden));
     document[json::json_pointer(entry.pointer)] = entry.value;
     const auto decoded = decode_attempt_spec(document.dump());
     EXPECT_FALSE(decoded.ok()) << entry.pointer;

@@ -11,7 +11,7 @@
 namespace ratchet {
 namespace {
 
-const std::string kGolden = RATCHET_SOURCE_DIR "/tests/golden/proto/events.jsonl";
+const std::string kEventsGolden = RATCHET_SOURCE_DIR "/tests/golden/proto/events.jsonl";
 
 Event make_event(std::uint64_t seq, EventBody body) {
   Event event;
@@ -98,7 +98,7 @@ std::vector<Event> samples() {
 TEST(Events, EncodingIsGolden) {
   std::string text;
   for (const Event& event : samples()) text += encode_event(event) + "\n";
-  testing::expect_golden(kGolden, text);
+  testing::expect_golden(kEventsGolden, text);
 }
 
 TEST(Events, RoundTrip) {

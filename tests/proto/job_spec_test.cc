@@ -15,7 +15,7 @@ using nlohmann::json;
 using testing::read_file;
 
 const std::string kExamples = RATCHET_SOURCE_DIR "/proto/examples/";
-const std::string kGolden = RATCHET_SOURCE_DIR "/tests/golden/proto/";
+const std::string kGoldenFolder = RATCHET_SOURCE_DIR "/tests/golden/proto/";
 
 json minimal() { return json::parse(read_file(kExamples + "minimal.json")); }
 
@@ -45,7 +45,8 @@ TEST(JobSpec, MinimalExampleGetsEveryDefault) {
 }
 
 TEST(JobSpec, EncodingIsGolden) {
-  testing::expect_golden(kGolden + "job_spec_minimal.json", encode_job_spec(decode(minimal())));
+  testing::expect_golden(kGoldenFolder + "job_spec_minimal.json",
+                         encode_job_spec(decode(minimal())));
   const std::string full = read_file(kExamples + "full.json");
   EXPECT_EQ(encode_job_spec(decode(json::parse(full))), full);
 }
