@@ -8,7 +8,7 @@ CMAKE := .toolchain/bin/cmake
 JOBS ?= $(shell nproc)
 # Builds that `make test` goes through (of release asan asan-cluster tsan fuzz), and what `make demo` trains (a
 # folder and a file, or ours).
-BUILDS ?= release asan
+BUILDS ?= release asan tsan
 MODEL ?=
 DATA ?=
 

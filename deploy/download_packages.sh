@@ -47,14 +47,21 @@ else
     sed 's/^cargo-//' | sort -V | tail -n 1)
   names+=("cargo-$version" "rustc-$version")
 fi
-# Everything below the packages too, as a bare machine lacks it; what is essential is everywhere.
-mapfile -t closure < <(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts \
-  --no-breaks --no-replaces --no-enhances "${names[@]}" | grep -E '^[a-z0-9]' | sort -u)
-real=()
-for name in "${closure[@]}"; do
-  if apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [0-9]'; then real+=("$name"); fi
-done
-(cd "$FOLDER/deb" && apt-get download -q "${real[@]}")
+# Everything below the packages too, as a machine that has nothing lacks it.
+mapfile -t closure < <(apt-get -o Dir::State::status=/dev/null -o Debug::NoLocking=1 -qq --yes \
+  --no-install-recommends --print-uris install "${names[@]}" | awk '{sub(/_.*/, "", $2); print $2}')
+echo "  ${#closure[@]} packages"
+(cd "$FOLDER/deb" && rm -f -- *.deb && apt-get download -qq "${closure[@]}")
+# An index makes the folder a source that apt can choose from.
+(
+  cd "$FOLDER/deb"
+  for package in *.deb; do
+    dpkg-deb --field "$package"
+    printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$package" "$(stat --format %s "$package")" \
+      "$(sha256sum "$package" | cut -d ' ' -f 1)"
+  done
+) >"$FOLDER/Packages.part"
+mv "$FOLDER/Packages.part" "$FOLDER/deb/Packages"
 
 echo "[3/3] Rust crates"
 if [[ -f $ROOT/trainer/hf/Cargo.lock ]]; then

@@ -2,7 +2,7 @@
 # Builds and tests everything, one build after the other, and ends with one summary. `make test` calls
 # it after set-up.
 #
-#   deploy/test.sh [BUILD...]     default: release asan asan-cluster tsan fuzz
+#   deploy/test.sh [BUILD...]     default: all; `make test` names release, asan and tsan
 #
 #   release  everything: unit, parity with transformers and PEFT, end to end, clang-format, rules
 #   asan     address + undefined: the trainer; all but the labels parity, slow, tidy and e2e
@@ -70,14 +70,20 @@ run() {
   note "$preset: tested" "$began"
 }
 
-builds=("$@")
-if ((${#builds[@]} == 0)); then builds=(release asan asan-cluster tsan fuzz); fi
-folders=()
-for preset in "${builds[@]}"; do
-  printf '\n== %s\n' "$preset"
-  folders+=("$RESULTS/$preset")
-  rm -f "$RESULTS/$preset/ctest.xml"
-  if build "$preset"; then run "$preset"; else printf '%s: the build failed\n' "$preset" >&2; fi
-done
+# In a function, so that all of this script is read before it runs: it may be edited meanwhile.
+main() {
+  local preset
+  local -a builds=("$@") folders=()
+  if ((${#builds[@]} == 0)); then builds=(release asan asan-cluster tsan fuzz); fi
+  for preset in "${builds[@]}"; do
+    printf '\n== %s\n' "$preset"
+    folders+=("$RESULTS/$preset")
+    rm -f "$RESULTS/$preset/ctest.xml"
+    if build "$preset"; then run "$preset"; else printf '%s: the build failed\n' "$preset" >&2; fi
+  done
 
-python3 "$ROOT/deploy/summarise_tests.py" --shared "${RATCHET_SHARED:-$ROOT/../shared}" "${folders[@]}"
+  python3 "$ROOT/deploy/summarise_tests.py" --shared "${RATCHET_SHARED:-$ROOT/../shared}" "${folders[@]}"
+}
+
+main "$@"
+exit

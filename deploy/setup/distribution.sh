@@ -27,7 +27,7 @@ as_root() {
 offered() {
   local name
   for name in ${1//|/ }; do
-    if apt-cache show "$name" >/dev/null 2>&1; then
+    if apt-cache "${APT_SOURCE[@]}" show "$name" >/dev/null 2>&1; then
       printf '%s\n' "$name"
       return
     fi
@@ -49,16 +49,23 @@ require_installer() {
   sudo -v || fail "Missing: $*; sudo refused: run 'apt-get install $*' as root, then run this again."
 }
 
-# apt_install NAMES...: from RATCHET_WHEELS/deb when that is given, else from the network.
+# Where apt looks: options for apt-get and apt-cache, empty for what the machine is set to.
+APT_SOURCE=()
+
+# use_carried_packages: apt is to look into RATCHET_WHEELS/deb and nowhere else.
+use_carried_packages() {
+  local lists=$TOOLCHAIN/tmp/apt source=$TOOLCHAIN/tmp/sources.list
+  [[ -e $WHEELS/deb/Packages ]] || fail "'$WHEELS/deb' (RATCHET_WHEELS) has no list of packages: fill the" \
+    "folder with deploy/download_packages.sh on a machine like this one."
+  mkdir -p "$lists/partial"
+  echo "deb [trusted=yes] file:${WHEELS// /%20}/deb ./" >"$source"
+  APT_SOURCE=(-o "Dir::Etc::sourcelist=$source" -o Dir::Etc::sourceparts=/dev/null
+    -o "Dir::State::lists=$lists")
+}
+
 apt_install() {
-  local -a options=(-y --no-install-recommends -o Dpkg::Use-Pty=0 -o Dpkg::Lock::Timeout=120)
-  if [[ -n $WHEELS ]]; then
-    compgen -G "$WHEELS/deb/*.deb" >/dev/null || return 1
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install "${options[@]}" --no-download \
-      "$WHEELS"/deb/*.deb
-  else
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install "${options[@]}" "$@"
-  fi
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install "${APT_SOURCE[@]}" -y \
+    --no-install-recommends -o Dpkg::Use-Pty=0 -o Dpkg::Lock::Timeout=120 "$@"
 }
 
 install_distribution_packages() {
@@ -76,9 +83,9 @@ install_distribution_packages() {
 
   require_installer "${wanted[@]%%|*}"
   step "Distribution packages: ${#wanted[@]} missing"
-  if [[ -z $WHEELS ]]; then
-    work "list of packages" as_root apt-get update || explain "reading the list of packages"
-  fi
+  if [[ -n $WHEELS ]]; then use_carried_packages; fi
+  work "list of packages" as_root apt-get "${APT_SOURCE[@]}" update ||
+    explain "reading the list of packages"
   for names in "${wanted[@]}"; do
     if [[ $names == rust ]]; then
       mapfile -t -O "${#missing[@]}" missing < <(rust_packages)
@@ -87,6 +94,6 @@ install_distribution_packages() {
       missing+=("$name")
     fi
   done
-  work "install ${missing[*]}" apt_install "${missing[@]}" ||
+  work "install ${#missing[@]} packages" apt_install "${missing[@]}" ||
     explain "installing distribution packages (${missing[*]})"
 }

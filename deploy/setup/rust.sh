@@ -34,11 +34,11 @@ rust_is_there() { good_cargo >/dev/null; }
 # as cargo-web; Ubuntu 24.04 has versioned packages beside an old default.
 rust_packages() {
   local version
-  if apt-cache show cargo-web >/dev/null 2>&1; then
+  if apt-cache "${APT_SOURCE[@]}" show cargo-web >/dev/null 2>&1; then
     printf 'cargo-web\nrustc-web\n'
     return
   fi
-  version=$(apt-cache search --names-only '^cargo-1\.[0-9]+$' | awk '{print $1}' |
+  version=$(apt-cache "${APT_SOURCE[@]}" search --names-only '^cargo-1\.[0-9]+$' | awk '{print $1}' |
     sed 's/^cargo-//' | sort -V | tail -n 1)
   if [[ -n $version ]] && ((${version#1.} >= RUST_NEEDED)); then
     printf 'cargo-%s\nrustc-%s\n' "$version" "$version"

@@ -8,13 +8,13 @@
 
 namespace ratchet::trainer {
 
-using Clock = std::chrono::steady_clock;
+using SteadyClock = std::chrono::steady_clock;
 
 Status CommitClock::check() const {
   if (options_.stop.stop_requested()) {
     return Error{Code::kUnavailable, "The checkpoint was stopped to make room for a newer one."};
   }
-  if (options_.deadline && Clock::now() > *options_.deadline) {
+  if (options_.deadline && SteadyClock::now() > *options_.deadline) {
     return Error{Code::kUnavailable,
                  "The checkpoint could not be committed before its deadline and was dropped."};
   }
@@ -22,9 +22,9 @@ Status CommitClock::check() const {
 }
 
 Status CommitClock::timed_sync(const std::function<Status()>& sync) {
-  const auto start = Clock::now();
+  const auto start = SteadyClock::now();
   Status status = sync();
-  sync_time_ += std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
+  sync_time_ += std::chrono::duration_cast<std::chrono::microseconds>(SteadyClock::now() - start);
   return status;
 }
 
