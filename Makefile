@@ -11,6 +11,8 @@ JOBS ?= $(shell nproc)
 BUILDS ?= release asan tsan
 MODEL ?=
 DATA ?=
+# The trainer opens libratchet_cuda.so where a GPU is; the demo on other machines does without.
+GPU_TARGETS := $(if $(wildcard /dev/nvidia0),ratchet_cuda)
 
 # What CMake says is shown only when it fails; ninja shows its progress.
 configure = mkdir -p build && { $(CMAKE) --preset release $(1) >build/configure.log 2>&1 || \
@@ -33,7 +35,8 @@ build: setup-test  ## Build everything in build/release: product, tests, benchma
 demo: setup  ## Train, kill node, control plane and agent, compare: MODEL=folder DATA=file.jsonl take your own
 	@test -f build/release/build.ninja || \
 	  { $(call configure,-DRATCHET_TESTS=OFF -DRATCHET_BENCH=OFF); }
-	@$(CMAKE) --build build/release -j $(JOBS) --target ratchet-trainer ratchet-control ratchet-agent ratchet
+	@$(CMAKE) --build build/release -j $(JOBS) --target ratchet-trainer \
+	  ratchet-control ratchet-agent ratchet $(GPU_TARGETS)
 	@MODEL='$(MODEL)' DATA='$(DATA)' deploy/demo/demo.sh
 
 test: setup-test  ## Build and run every test; BUILDS="release asan asan-cluster tsan fuzz" for all

@@ -25,12 +25,15 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 # note TITLE SECONDS_AT_START
 note() { printf '%s: %d s\n' "$1" "$((SECONDS - $2))"; }
 
+# target_of PRESET: what of it is built.
+target_of() { if [[ $1 == fuzz ]]; then echo ratchet_fuzz; else echo all; fi; }
+
 # build PRESET: configures and builds; ninja's own progress is shown on a terminal, else its end.
 build() {
-  local preset=$1 began=$SECONDS target=all
+  local preset=$1 began=$SECONDS target
+  target=$(target_of "$1")
   local -a options=()
   if [[ $preset == release ]]; then options=(-DRATCHET_TESTS=ON -DRATCHET_BENCH=ON); fi
-  if [[ $preset == fuzz ]]; then target=ratchet_fuzz; fi
   mkdir -p "$RESULTS/$preset"
   cmake --preset "$preset" "${options[@]}" >"$RESULTS/$preset/configure.log" 2>&1 || {
     cat "$RESULTS/$preset/configure.log"
@@ -70,16 +73,44 @@ run() {
   note "$preset: tested" "$began"
 }
 
+# build_ahead PRESET: begins a build on what the tests leave of the processors, silently. build() does
+# what is left of it, and tells what failed. Its own process group, so that it can be ended as a whole.
+build_ahead() {
+  set -m
+  (
+    cmake --preset "$1" && exec chrt --idle 0 cmake --build "build/$1" -j "$JOBS" --target "$(target_of "$1")"
+  ) >/dev/null 2>&1 &
+  AHEAD=$!
+  set +m
+}
+
+end_build_ahead() {
+  if [[ -n $AHEAD ]]; then
+    kill -- "-$AHEAD" 2>/dev/null || true
+    wait "$AHEAD" 2>/dev/null || true
+    AHEAD=''
+  fi
+}
+
 # In a function, so that all of this script is read before it runs: it may be edited meanwhile.
 main() {
-  local preset
+  local index preset
   local -a builds=("$@") folders=()
   if ((${#builds[@]} == 0)); then builds=(release asan asan-cluster tsan fuzz); fi
-  for preset in "${builds[@]}"; do
+  AHEAD=''
+  trap end_build_ahead EXIT
+  for index in "${!builds[@]}"; do
+    preset=${builds[index]}
     printf '\n== %s\n' "$preset"
     folders+=("$RESULTS/$preset")
     rm -f "$RESULTS/$preset/ctest.xml"
-    if build "$preset"; then run "$preset"; else printf '%s: the build failed\n' "$preset" >&2; fi
+    if build "$preset"; then
+      if ((index + 1 < ${#builds[@]})); then build_ahead "${builds[index + 1]}"; fi
+      run "$preset"
+      end_build_ahead
+    else
+      printf '%s: the build failed\n' "$preset" >&2
+    fi
   done
 
   python3 "$ROOT/deploy/summarise_tests.py" --shared "${RATCHET_SHARED:-$ROOT/../shared}" "${folders[@]}"

@@ -32,7 +32,7 @@ struct Now {
   UnixMillis wall{0};  // may jump; only for records, starts_at and backoff
 };
 
-struct CoreSettings {  // defaults: shared knowledge with deploy/ratchet-control.example.toml
+struct CoreSettings {  // defaults: shared knowledge with deploy/ratchet-control.example.conf
   Millis heartbeat{2000};
   Millis suspect_after{6000};
   Millis contact_ttl{15000};
