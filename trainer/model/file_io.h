@@ -14,9 +14,9 @@
 
 namespace ratchet::trainer {
 
-inline constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16}
-                                                 << 20;           // of a JSON file of a model
-inline constexpr std::size_t kPieceBytes = std::size_t{4} << 20;  // moved at once
+// Of a JSON file of a model; and what is moved at once.
+inline constexpr std::uint64_t kMaxConfigBytes = std::uint64_t{16} << 20;
+inline constexpr std::size_t kPieceBytes = std::size_t{4} << 20;
 
 // Joins its arguments (strings, integers, floating-point values) into one string.
 template <class... Parts>
